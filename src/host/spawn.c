@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * spawn.c - see spawn.h.
+ *
+ * Theory of operation: the child shares our memory and runs on a stack of its own while we are suspended (CLONE_VFORK) until
+ * its exec or exit. It has its own descriptor table and its own signal dispositions, so it may close and reset what it likes;
+ * it must not allocate, and must not touch our memory but the one word in which it leaves errno. All signals are blocked
+ * from before the clone, so no handler of the host program ever runs in the child.
+ */
+#include "host/spawn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/close_range.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+
+#ifndef P_PIDFD
+#define P_PIDFD 3
+#endif
+
+#define STACK_SIZE (64 * 1024)
+
+struct child {
+    const struct bx_spawn *s;
+    char *const *envp;
+    int null;  /* /dev/null */
+    int above; /* one more than the highest descriptor the program gets */
+    /* the child's answer */
+    int error;
+    const char *step;
+};
+
+static int child_fail(struct child *c, const char *step)
+{
+    c->error = errno ? errno : EINVAL;
+    c->step = step;
+    _exit(127);
+}
+
+/* First out of the way of all numbers that are to be set, then into place: no source is overwritten before its turn. */
+static int child_fds(struct child *c)
+{
+    int moved[BX_SPAWN_FDS_MAX];
+
+    if (syscall(SYS_close_range, 3u, ~0u, CLOSE_RANGE_CLOEXEC) < 0 && errno != ENOSYS && errno != EINVAL)
+        return -1;
+    for (size_t i = 0; i < c->s->n_fds; i++) {
+        moved[i] = fcntl(c->s->fds[i].src, F_DUPFD_CLOEXEC, c->above);
+        if (moved[i] < 0)
+            return -1;
+    }
+    int null = fcntl(c->null, F_DUPFD_CLOEXEC, c->above);
+    if (null < 0)
+        return -1;
+    for (int fd = 0; fd < 3; fd++)
+        if (dup2(null, fd) < 0)
+            return -1;
+    for (size_t i = 0; i < c->s->n_fds; i++)
+        if (dup2(moved[i], c->s->fds[i].dst) < 0)
+            return -1;
+    return 0;
+}
+
+static int child_main(void *arg)
+{
+    struct child *c = arg;
+    struct sigaction sa = { .sa_handler = SIG_DFL };
+    sigset_t none;
+
+    for (int sig = 1; sig < NSIG; sig++)
+        (void)sigaction(sig, &sa, NULL); /* SIGKILL, SIGSTOP and libc's own refuse: nothing to reset there */
+    if (c->s->new_session && setsid() < 0)
+        return child_fail(c, "setsid");
+    if (c->s->cwd && chdir(c->s->cwd) < 0)
+        return child_fail(c, "chdir");
+    if (child_fds(c) < 0)
+        return child_fail(c, "descriptors of");
+    sigemptyset(&none);
+    if (sigprocmask(SIG_SETMASK, &none, NULL) < 0)
+        return child_fail(c, "signal mask of");
+    execve(c->s->path, c->s->argv, c->envp);
+    return child_fail(c, "run");
+}
+
+int bx_spawn_wait(int pidfd)
+{
+    siginfo_t si = { 0 };
+
+    while (waitid((idtype_t)P_PIDFD, (id_t)pidfd, &si, WEXITED | __WALL) < 0)
+        if (errno != EINTR)
+            return -errno;
+    return si.si_code == CLD_EXITED ? si.si_status : 128 + si.si_status;
+}
+
+int bx_spawn(const struct bx_spawn *s, pid_t *ret_pid, struct bx_err *err)
+{
+    struct child c = { .s = s, .envp = s->envp ? s->envp : environ, .above = 3 };
+    bx_cleanup_close int null = -1;
+    sigset_t all, old;
+    int pidfd = -1, pid;
+
+    if (s->n_fds > BX_SPAWN_FDS_MAX)
+        return bx_fail(err, BX_EINTERNAL, 0, "spawn %s: %zu descriptors", s->path, s->n_fds);
+    for (size_t i = 0; i < s->n_fds; i++)
+        if (s->fds[i].dst >= c.above)
+            c.above = s->fds[i].dst + 1;
+    null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (null < 0)
+        return bx_fail(err, BX_ERESOURCE, errno, "open /dev/null");
+    c.null = null;
+    char *stack = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    if (stack == MAP_FAILED)
+        return bx_fail(err, BX_ERESOURCE, errno, "spawn %s", s->path);
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &old);
+    pid = clone(child_main, stack + STACK_SIZE, CLONE_VM | CLONE_VFORK | CLONE_PIDFD, &c, &pidfd);
+    int error = errno;
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    (void)munmap(stack, STACK_SIZE);
+
+    if (pid < 0)
+        return bx_fail(err, BX_ERESOURCE, error, "spawn %s", s->path);
+    if (c.error) {
+        (void)bx_spawn_wait(pidfd);
+        bx_close(pidfd);
+        return bx_fail(err, c.error == ENOENT ? BX_ENOTFOUND : BX_EINTERNAL, c.error, "%s %s", c.step, s->path);
+    }
+    if (ret_pid)
+        *ret_pid = pid;
+    return pidfd;
+}
