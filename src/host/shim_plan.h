@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * shim_plan.h - what the library tells boxlite-shim to do: one JSON document on a sealed memfd.
+ *
+ * The shim is started as `boxlite-shim --plan-fd N` and decides nothing itself: every path, number and limit is in the plan.
+ * The format is versioned and strict: an unknown key or a missing one is refused, because library and shim come from one
+ * installation (a running shim is met through the box protocol, which tolerates differences).
+ */
+#ifndef BX_HOST_SHIM_PLAN_H
+#define BX_HOST_SHIM_PLAN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+
+#define BX_SHIM_PLAN_VERSION 1
+#define BX_SHIM_PLAN_MAX (8 * 1024 * 1024) /* the environment may take 4 MiB, escaped */
+
+enum bx_shim_kind {
+    BX_SHIM_BOX = 1,  /* run a box */
+    BX_SHIM_TEMPLATE, /* make a template; exit 0, or the reason on `fd` as bx_shim_error_write does, exit 1 */
+    BX_SHIM_PROBE,    /* the engine's verdict and the TSC's frequency on `fd` (bx_shim_probe_parse) */
+};
+
+/* Numbers 0 mean "none". */
+struct bx_shim_limits {
+    uint64_t nofile, fsize, as, cpu_seconds, pids;
+};
+
+/* All strings are heap, "" or NULL when they do not apply; bx_shim_plan_done frees them. */
+struct bx_shim_plan {
+    enum bx_shim_kind kind;
+    int fd; /* box: the library's end of a stream socketpair, its own connection to the box. Others: write end of a pipe */
+
+    /* box and template */
+    char *engine;       /* "tcg" | "kvm" */
+    unsigned cpus;
+    unsigned memory_mib; /* rounded */
+    uint64_t tsc_khz;
+    char *qemu;         /* the machine's parts, as bx_vm_parts has them */
+    char *qemu_id;
+    char *kernel;
+    char *initramfs;
+    char *hook;
+    char *boot_id;
+    uint64_t hook_hash;
+    char *templates_dir;
+    char *template_name;
+    char *template_key;
+    int64_t uid; /* to run QEMU as when the shim is root; -1 = the shim's own */
+    int64_t gid;
+    unsigned jail_required; /* layers without which nothing is started */
+    unsigned timeout_ms;    /* box: spawn to Ready. template: the whole boot */
+
+    /* box */
+    char *box_id;
+    char *box_dir;   /* <home>/boxes/<id>: lock, disk.qcow2, box.sock, logs, exit.json */
+    bool detached;   /* lives on when `fd` closes */
+    char *base_disk; /* raw image under disk.qcow2, or NULL */
+    uint64_t disk_size; /* bytes */
+    bool grow;          /* the file system of base_disk is smaller than disk_size */
+    char *hostname;
+    char *working_dir;
+    char *user;
+    char **env; /* "K=V" */
+    uint64_t capabilities;
+    struct bx_shim_limits limits;
+    bool readonly_proc;
+};
+
+#define BX_SHIM_PLAN_INIT ((struct bx_shim_plan){ .fd = -1, .uid = -1, .gid = -1 })
+void bx_shim_plan_done(struct bx_shim_plan *p);
+#define bx_cleanup_shim_plan BX_CLEANUP(bx_shim_plan_done)
+
+/* Appends the JSON. -BX_EINVALID (named) when something is missing, out of range or not UTF-8. */
+int bx_shim_plan_write(const struct bx_shim_plan *p, struct bx_buf *out, struct bx_err *err);
+int bx_shim_plan_parse(const char *text, size_t len, struct bx_shim_plan *ret, struct bx_err *err);
+
+/* The shim's answers on `fd` when it is no box: one JSON document each. */
+int bx_shim_error_write(int fd, const struct bx_err *why);
+/* Sets err to what the shim said; -BX_ERPC when it said nothing sensible. Always negative. */
+int bx_shim_error_parse(const char *text, size_t len, struct bx_err *err);
+
+/* Probe: verdict_line is what bx_probe_format gave (vm/probe.h), without its end of line. */
+int bx_shim_probe_write(int fd, const char *verdict_line, uint64_t tsc_khz);
+/* verdict_line: at least 512 bytes. */
+int bx_shim_probe_parse(const char *text, size_t len, char *verdict_line, size_t size, uint64_t *ret_tsc_khz,
+                        struct bx_err *err);
+
+/*
+ * exit.json of a box: how it ended. Written by the shim, read by the next runtime that looks.
+ */
+struct bx_exit_record {
+    bool failed;        /* state failed, else stopped */
+    bool has_exit_code; /* the main process ended by itself */
+    int exit_code;
+    bool oom;
+    int code;           /* enum bx_code when failed */
+    int64_t time_ns;    /* wall clock */
+    char message[BX_ERR_MSG_MAX];
+};
+int bx_exit_record_write(int dirfd, const struct bx_exit_record *r, struct bx_err *err);
+/* -BX_ENOTFOUND when there is none. */
+int bx_exit_record_read(int dirfd, struct bx_exit_record *ret, struct bx_err *err);
+
+#endif
