@@ -53,7 +53,7 @@ size_t bx_buf_room(const struct bx_buf *b);
 int bx_buf_add(struct bx_buf *b, const void *data, size_t len);
 int bx_buf_addstr(struct bx_buf *b, const char *s);
 int bx_buf_addf(struct bx_buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-int bx_buf_addvf(struct bx_buf *b, const char *fmt, va_list ap);
+int bx_buf_addvf(struct bx_buf *b, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
 
 /* Makes room for len bytes at the end and gives its address (NULL on failure); then bx_buf_commit says how many
  * were filled. */

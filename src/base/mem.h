@@ -48,18 +48,17 @@ static inline void bx_free_p(void *p)
 
 #define BX_CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
 
-#define BX_MIN(a, b)                                                                                \
+/* Each use has names of its own, so that uses can nest without shadowing. */
+#define BX_CAT_(a, b) a##b
+#define BX_CAT(a, b) BX_CAT_(a, b)
+#define BX_PICK_(a, op, b, x, y)                                                                    \
     ({                                                                                              \
-        __typeof__(a) bx_a_ = (a);                                                                  \
-        __typeof__(b) bx_b_ = (b);                                                                  \
-        bx_a_ < bx_b_ ? bx_a_ : bx_b_;                                                              \
+        __typeof__(a) x = (a);                                                                      \
+        __typeof__(b) y = (b);                                                                      \
+        x op y ? x : y;                                                                             \
     })
-#define BX_MAX(a, b)                                                                                \
-    ({                                                                                              \
-        __typeof__(a) bx_a_ = (a);                                                                  \
-        __typeof__(b) bx_b_ = (b);                                                                  \
-        bx_a_ > bx_b_ ? bx_a_ : bx_b_;                                                              \
-    })
+#define BX_MIN(a, b) BX_PICK_(a, <, b, BX_CAT(bx_a_, __COUNTER__), BX_CAT(bx_b_, __COUNTER__))
+#define BX_MAX(a, b) BX_PICK_(a, >, b, BX_CAT(bx_a_, __COUNTER__), BX_CAT(bx_b_, __COUNTER__))
 
 /* Checked arithmetic for sizes that come from outside: true on overflow. */
 #define bx_add_overflow(a, b, ret) __builtin_add_overflow((a), (b), (ret))

@@ -27,14 +27,16 @@
 struct bx_loop;
 struct bx_source;
 
+/* BX_HUP is always reported; what only the reading side means (RDHUP) along with BX_READ. A source that waits for
+ * nothing is told of it once; any other for as long as it lasts, until it is removed. */
 #define BX_READ 0x1u  /* EPOLLIN */
 #define BX_WRITE 0x2u /* EPOLLOUT */
-#define BX_HUP 0x4u   /* EPOLLHUP or EPOLLERR or EPOLLRDHUP; always reported */
+#define BX_HUP 0x4u   /* EPOLLHUP or EPOLLERR or EPOLLRDHUP */
 #define BX_EDGE 0x8u  /* edge-triggered (virtio ports) */
 
 typedef void bx_fd_fn(struct bx_source *s, int fd, uint32_t events, void *ud);
 typedef void bx_timer_fn(struct bx_source *s, void *ud);
-/* status: as of waitid: exit code, or 128+N for death by signal N. The pidfd is reaped and closed by the loop. */
+/* status: as of waitid: exit code, or 128+N for death by signal N; -1 when somebody else has waited for it. The pidfd is reaped and closed by the loop. */
 typedef void bx_child_fn(struct bx_source *s, int status, void *ud);
 typedef void bx_signal_fn(struct bx_source *s, int signo, void *ud);
 typedef void bx_defer_fn(struct bx_source *s, void *ud);
