@@ -23,6 +23,8 @@
 #include "wire/frame.h"
 
 #define BX_LINK_CONTROL_MAX (8 * 1024 * 1024)
+#define BX_LINK_ORDERED_MAX (1024 * 1024) /* what EOF and ordered messages may take in the data queue beyond data_max */
+#define BX_LINK_RX_SIZE (4 * BX_FRAME_PAYLOAD_MAX)
 
 struct bx_link;
 
@@ -44,16 +46,18 @@ struct bx_link {
     struct bx_buf control;   /* whole frames to send first */
     struct bx_buf data;      /* whole frames to send after */
     size_t data_max;
-    size_t sending_data;     /* bytes of the data frame that is partly sent: it must end before control goes */
-    size_t sending_control;
-    uint32_t reserved_stream; /* between reserve and commit */
-    bool dead;
+    size_t sending_data;     /* bytes left of the data frame that is partly sent: it must end before control goes */
+    size_t reserved;         /* payload bytes handed out, between reserve and commit */
+    uint32_t resets;         /* counts bx_link_reset, so that a handler may call it */
+    bool output_is_data;     /* which queue bx_link_output showed last */
+    bool dead;               /* nothing more is received */
 };
 
 /* data_max bounds the data queue (>= one frame). */
 void bx_link_init(struct bx_link *l, const struct bx_link_ops *ops, void *ud, size_t data_max);
 void bx_link_done(struct bx_link *l);
-/* Forgets what was received and what waits to be sent: a new peer starts from HELLO. */
+/* Forgets what was received and what waits to be sent: a new peer starts from HELLO. A handler may call it: what
+ * arrived behind the message being handled is dropped too. */
 void bx_link_reset(struct bx_link *l);
 
 /* Feeds received bytes. 0, or negative with err set: protocol error or a handler's refusal; the link is dead then. */
@@ -75,7 +79,7 @@ uint8_t *bx_link_data_reserve(struct bx_link *l, size_t want);
 void bx_link_data_commit(struct bx_link *l, uint32_t stream, unsigned lane, size_t len);
 /* Copying form. All or nothing: 0 or -ENOBUFS. */
 int bx_link_send_data(struct bx_link *l, uint32_t stream, unsigned lane, const void *data, size_t len);
-/* EOF goes through the data queue, behind the lane's bytes. It needs no room. */
+/* EOF goes through the data queue, behind the lane's bytes. It needs no room; -BX_ERESOURCE as for bx_link_send. */
 int bx_link_send_eof(struct bx_link *l, uint32_t stream, unsigned lane);
 /* A control message that must not overtake data queued before it (Exit): goes through the data queue. */
 int bx_link_send_ordered(struct bx_link *l, uint16_t type, uint32_t stream, const void *payload, size_t len);
