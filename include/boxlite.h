@@ -386,6 +386,10 @@ BOXLITE_API BoxliteErrorCode boxlite_start_box(CBoxHandle *box, CBoxStartBoxCb c
  */
 BOXLITE_API BoxliteErrorCode boxlite_stop_box(CBoxHandle *box, CBoxStopBoxCb cb, void *user_data, CBoxliteError *out_error);
 
+/* Whether the starts of this box from now on outlive the program that makes them, whatever the box was made with. A box that runs
+ * is not touched. Extension. */
+BOXLITE_API BoxliteErrorCode boxlite_box_set_detached(CBoxHandle *box, int detached, CBoxliteError *out_error);
+
 /* The box's id: 12 characters [0-9A-Za-z]. Free with boxlite_free_string; NULL for NULL. */
 BOXLITE_API char *boxlite_box_id(CBoxHandle *box);
 /* The box's name, NULL when it has none. Free with boxlite_free_string. Extension. */

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cli.h - what the verbs of the `boxlite` command share.
+ *
+ * The command is a program like any other: it reaches boxes only through boxlite.h. Results go to stdout, everything else to
+ * stderr; progress is shown on terminals only. Exit codes: the command's own, 128+N for signals, 126/127 for what cannot be
+ * run or found, 125 for failures of ours, 2 for a wrong command line.
+ */
+#ifndef BX_CLI_CLI_H
+#define BX_CLI_CLI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/opt.h"
+#include "boxlite.h"
+
+#define BX_EXIT_USAGE 2
+#define BX_EXIT_FAILURE 125
+#define BX_EXIT_CANNOT_RUN 126
+#define BX_EXIT_NOT_FOUND 127
+
+struct bx_verb {
+    const char *name;
+    const char *alias;   /* another name, or NULL */
+    const char *args;    /* "[OPTIONS] IMAGE [COMMAND...]" */
+    const char *summary;
+    int (*run)(int argc, char **argv); /* argv[0] is the verb; returns the exit code */
+};
+extern const struct bx_verb bx_verbs[];
+
+/* The options every verb takes (--home, --help): to be included in a verb's table. */
+extern const struct bx_opt bx_cli_global_opts[];
+
+/* Parses a verb's arguments. Returns how many remain (now argv[1..n]), or -1 when the verb is to return *ret_exit at once. */
+int bx_cli_parse(const char *verb, const struct bx_opt *opts, unsigned flags, int argc, char **argv, int *ret_exit);
+/* Prints "Error: ..." and how the verb is used; returns BX_EXIT_USAGE. */
+int bx_cli_usage(const char *verb, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Prints "Error: <message>". */
+void bx_cli_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* Flushes stdout; a result that could not be written is a failure. Returns `code` or BX_EXIT_FAILURE. */
+int bx_cli_finish(int code);
+/* Prints and releases an error of the library; returns the exit code for it. */
+int bx_cli_fail(CBoxliteError *e, const char *about);
+
+/* Opens the runtime in the home that --home or the environment name; NULL after having printed why. */
+CBoxliteRuntime *bx_cli_open(void);
+
+/*
+ * One posted call, waited for. The library's callbacks store their answer here:
+ *     struct bx_call call = BX_CALL_INIT;
+ *     rc = boxlite_get(rt, name, bx_call_handle, &call, &call.error);
+ *     if (bx_call_wait(rt, &call, rc)) ... call.result
+ * While it waits, SIGINT and SIGTERM are noticed: see bx_signals_*.
+ */
+struct bx_call {
+    bool done;
+    CBoxliteError error;
+    void *result;
+};
+#define BX_CALL_INIT ((struct bx_call){ 0 })
+/* Callback for calls that answer with an error only. */
+void bx_call_plain(CBoxliteError *error, void *ud);
+/* Stores the answer of a call that gives something; used by typed callbacks. */
+void bx_call_answer(struct bx_call *call, void *result, CBoxliteError *error);
+void bx_call_box(CBoxHandle *box, CBoxliteError *error, void *ud);
+void bx_call_exec(CExecutionHandle *execution, CBoxliteError *error, void *ud);
+void bx_call_info(CBoxliteInfo *info, CBoxliteError *error, void *ud);
+/* Drains until the call was answered (rc: what posting it returned). true on success. */
+bool bx_call_wait(CBoxliteRuntime *rt, struct bx_call *call, BoxliteErrorCode rc);
+
+/* A box by id or name; NULL after having printed "no such box". Free with boxlite_box_free. */
+CBoxHandle *bx_cli_box(CBoxliteRuntime *rt, const char *name, int *ret_exit);
+
+/* Runs `fn` for each named box, printing the name of each that succeeded. The exit code of the verb. */
+typedef bool bx_box_action(CBoxliteRuntime *rt, const char *name, struct bx_call *call, void *ud);
+int bx_cli_each_box(int n, char **names, bx_box_action *fn, void *ud);
+
+/* Signals that a person sends to the command: blocked, and read from one descriptor. */
+int bx_signals_open(void); /* the descriptor, made at the first call; -1 on failure */
+/* SIGINT or SIGTERM arrived while something was waited for: 128+N, else 0. */
+int bx_signals_pending(void);
+
+/* What to undo when a signal ends the program while it waits for a call; NULL for nothing. */
+void bx_cli_on_leave(void (*fn)(void *), void *ud);
+
+/* Shows progress of long steps on stderr while it is a terminal. */
+void bx_cli_progress(CBoxliteRuntime *rt);
+void bx_cli_progress_clear(void);
+
+/*
+ * A command in a box whose streams are ours, until it ends. Streams, signals, resizing and the raw terminal are its business.
+ */
+struct bx_process {
+    CBoxliteRuntime *rt;
+    CExecutionHandle *execution;
+    bool interactive; /* forward stdin */
+    bool tty;
+};
+/* Registers for output and exit. Before the command can produce any. */
+bool bx_process_begin(struct bx_process *p);
+/* Runs until the end; returns the exit code. */
+int bx_process_run(struct bx_process *p);
+/* Size of our terminal; false when there is none. */
+bool bx_terminal_size(unsigned *ret_rows, unsigned *ret_cols);
+/* Exit code for a command that could not be started: 126, 127 or 125. Prints and releases the error. */
+int bx_process_start_failed(CBoxliteError *e);
+
+/* Output of lists and facts in the format a verb was asked for. */
+enum bx_format { BX_FORMAT_TABLE, BX_FORMAT_JSON, BX_FORMAT_YAML };
+int bx_format_parse(void *target, const char *value, struct bx_err *err); /* for BX_OPT_CALL; target is enum bx_format */
+
+enum bx_field_kind { BX_FIELD_STR, BX_FIELD_INT, BX_FIELD_BOOL, BX_FIELD_OBJECT, BX_FIELD_OBJECT_END };
+struct bx_field {
+    const char *key;   /* of json and yaml */
+    const char *title; /* column of the table; NULL = not shown there */
+    enum bx_field_kind kind;
+    const char *str;   /* NULL = null */
+    long long num;
+};
+/* A list of records with n_fields each, row after row; or, with `single`, one record without a list around it. */
+int bx_print_records(enum bx_format format, const struct bx_field *fields, size_t n_fields, size_t n_records, bool single);
+
+/* Verbs. */
+int bx_verb_run(int argc, char **argv);
+int bx_verb_exec(int argc, char **argv);
+int bx_verb_ps(int argc, char **argv);
+int bx_verb_start(int argc, char **argv);
+int bx_verb_stop(int argc, char **argv);
+int bx_verb_rm(int argc, char **argv);
+int bx_verb_load(int argc, char **argv);
+int bx_verb_images(int argc, char **argv);
+int bx_verb_info(int argc, char **argv);
+int bx_verb_version(int argc, char **argv);
+int bx_verb_help(int argc, char **argv);
+
+#endif
