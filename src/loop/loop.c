@@ -10,7 +10,8 @@
  *  past, is back in the heap: it runs in the next round, so a round ends.
  *
  *  The timerfd is also what makes the loop's descriptor readable for deferred work: it is set to the past as long as
- *  there is some. It is set only when the value changes, and within a round once, at its end.
+ *  there is some. It is set only when the value changes, and within a round once, at its end. It is never read: once
+ *  expired it stays readable until it is set anew, which the next value brings about.
  */
 #include "loop/loop.h"
 
@@ -28,11 +29,10 @@
 #include "base/err.h"
 #include "base/fd.h"
 
-#define BATCH 64          /* events taken in one round */
+#define BATCH 64  /* events taken in one round */
 #define SIGNALS_A_ROUND 64
 #define SIGNAL_MAX 64
-#define ARMED_UNKNOWN (-1) /* what the timerfd says must be overwritten */
-#define DUE_NOW 1         /* a time in the past that is not 0 */
+#define DUE_NOW 1 /* a time in the past that is not 0 */
 
 enum kind { KIND_FD, KIND_TIMER, KIND_CHILD, KIND_SIGNAL, KIND_DEFER };
 
@@ -676,9 +676,6 @@ int bx_loop_dispatch(struct bx_loop *l, int timeout_ms)
     if (n < 0 && errno != EINTR)
         return -errno;
     l->dispatching = true;
-    for (int i = 0; i < n; i++)
-        if (ev[i].data.ptr == &timer_tag)
-            l->armed = ARMED_UNKNOWN; /* it stays readable until it is set anew */
     calls = dispatch_timers(l);
     calls += dispatch_batch(l, ev, BX_MAX(n, 0));
     calls += dispatch_deferred(l);
