@@ -6,8 +6,8 @@
  *
  *  One file in WAL mode, shared by every program that uses the home. A call is one transaction; writers queue for at most
  *  BUSY_MS. user_version is MAJOR*100 + MINOR: a newer minor only added columns or tables and can be used by us, a newer
- *  major cannot. Each migration is one string in a table and runs inside BEGIN IMMEDIATE after the version was read again, so
- *  that two programs that open an old database migrate it once.
+ *  major cannot. Each migration is one string in a table; they run under a lock file, in one transaction, after the version
+ *  was read again, so that programs that open an old database at once migrate it once.
  *
  *  Statements are prepared when needed and kept; each reads its row through one function, so the list of columns stands in one
  *  place per table.
@@ -15,12 +15,14 @@
 #include "store/store.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 
-#include "base/buf.h"
+#include "base/fd.h"
 #include "base/str.h"
 
 #define SCHEMA_MAJOR 1
@@ -157,7 +159,13 @@ static int read_version(struct bx_store *s, int *ret, struct bx_err *err)
     if (rc == SQLITE_ROW)
         *ret = sqlite3_column_int(st, 0);
     sqlite3_finalize(st);
-    return rc == SQLITE_ROW ? 0 : fail_db(s, err, "read the schema version");
+    if (rc != SQLITE_ROW)
+        return fail_db(s, err, "read the schema version");
+    if (*ret / 100 > SCHEMA_MAJOR)
+        return bx_fail(err, BX_EDATABASE, 0,
+                       "%s: written by a newer BoxLite (schema %d, this library reads up to %d.x): use that version, or "
+                       "another home", s->path, *ret, SCHEMA_MAJOR);
+    return 0;
 }
 
 static int apply_migrations(struct bx_store *s, struct bx_err *err)
@@ -179,19 +187,19 @@ static int apply_migrations(struct bx_store *s, struct bx_err *err)
     return exec_sql(s, pragma, "write the schema version", err);
 }
 
+/* Makes the schema current. The first one in does it: the others wait for its lock and find nothing left to do. A lock of our own,
+ * because SQLite answers BUSY at once to a second program that switches a new file to WAL. */
 static int migrate(struct bx_store *s, struct bx_err *err)
 {
     int version = 0;
     int r = read_version(s, &version, err);
-    if (r < 0)
+    if (r < 0 || version >= SCHEMA_VERSION)
         return r;
-    if (version / 100 > SCHEMA_MAJOR)
-        return bx_fail(err, BX_EDATABASE, 0,
-                       "%s: written by a newer BoxLite (schema %d, this library reads up to %d.x): use that version, or "
-                       "another home", s->path, version, SCHEMA_MAJOR);
-    if (version >= SCHEMA_VERSION)
-        return 0;
-    r = exec_sql(s, "BEGIN IMMEDIATE", "lock", err);
+    bx_cleanup_free char *name = bx_strf("%s.lock", s->path);
+    bx_cleanup_close int lock = name ? open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600) : -1;
+    if (lock < 0 || flock(lock, LOCK_EX) < 0)
+        return bx_fail(err, BX_EDATABASE, errno, "%s: lock", s->path);
+    r = exec_sql(s, "PRAGMA journal_mode = WAL; BEGIN IMMEDIATE", "lock", err);
     if (r < 0)
         return r;
     r = apply_migrations(s, err);
@@ -216,7 +224,7 @@ int bx_store_open(const char *home, struct bx_store **ret, struct bx_err *err)
     sqlite3_busy_timeout(s->db, BUSY_MS);
     sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     sqlite3_db_config(s->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
-    int r = exec_sql(s, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;", "open", err);
+    int r = exec_sql(s, "PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;", "open", err);
     if (r == 0)
         r = migrate(s, err);
     if (r < 0)

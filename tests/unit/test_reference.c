@@ -33,7 +33,7 @@ static const struct {
     const char *text, *why;
 } bad[] = {
     { "", "empty" },
-    { "UPPER/case", "" },
+    { "UPPER", "lower case" },
     { "lower/CASE", "lower case" },
     { "a:", "bad tag" },
     { "a:-x", "bad tag" },

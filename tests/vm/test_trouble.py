@@ -112,7 +112,7 @@ def test_bad_arguments_are_named(home):
                          (["run", "--memory", "lots", IMAGE, "true"], b"memory"),
                          (["run", "--cpus", "0", IMAGE, "true"], b"cpus"),
                          (["run", "--name", "-bad-", IMAGE, "true"], b"name"),
-                         (["run", "UPPER/case", "true"], b"lower case"),
+                         (["run", "lower/CASE", "true"], b"lower case"),
                          (["exec", "nobox", "--", "true"], b"nobox"),
                          (["rm", "nobox"], b"nobox"),
                          (["frobnicate"], b"frobnicate")):
