@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Makes the guest's kernel from the distribution's package, without installing anything: kernel.py --cache DIR --output DIR
+"""Makes the guest's kernel from the distribution's package, without installing anything: kernel.py --output DIR
 
-Output: vmlinux (ELF), modules/NN-name.ko in the order in which they must be loaded, and kernel.json, which names the package.
+Output: vmlinux (ELF); modules.cpio, an archive of lib/modules/NN-name.ko, numbered in the order in which they must be loaded; and
+kernel.json, which names the package.
 
 The package is the one that the metapackage (linux-image-cloud-<arch>) stands for in apt's lists. It is kept in the cache directory and
 used from there, offline too, while the lists still name it or while there are no lists. Downloads go through apt, which checks them
@@ -20,6 +21,7 @@ import sys
 import tarfile
 
 sys.dont_write_bytecode = True
+import cpio
 import vmlinux
 
 METAPACKAGE = {"amd64": "linux-image-cloud-amd64"}
@@ -98,6 +100,12 @@ def fetch(cache, apt, metapackage):
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return path
+
+
+def default_cache():
+    """Outlives build directories, so that a clean build needs no network."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return os.environ.get("BOXLITE_BOOT_CACHE") or os.path.join(base, "boxlite-boot")
 
 
 def find_package(cache, arch):
@@ -187,19 +195,19 @@ def write(path, data):
 
 def main():
     p = argparse.ArgumentParser(description="make vmlinux and modules from the distribution's kernel package")
-    p.add_argument("--cache", required=True, help="where the package is kept")
-    p.add_argument("--output", required=True, help="where vmlinux, modules/ and kernel.json go")
+    p.add_argument("--cache", default=default_cache(), help="where the package is kept (default: %(default)s)")
+    p.add_argument("--output", required=True, help="where vmlinux, modules.cpio and kernel.json go")
     p.add_argument("--arch", default=None, help="Debian's name of the architecture (default: the host's)")
     a = p.parse_args()
     package = find_package(a.cache, a.arch or capture("dpkg", "--print-architecture").strip())
     image, release, modules = read_package(package)
     order = load_order(MODULES, modules)
-    directory = os.path.join(a.output, "modules")
-    shutil.rmtree(directory, ignore_errors=True)
-    os.makedirs(directory)
-    for i, name in enumerate(order):
-        write(os.path.join(directory, f"{i:02d}-{name}.ko"), modules[name])
+    entries = {"lib": cpio.directory(), "lib/modules": cpio.directory()}
+    for i, module in enumerate(order):
+        entries[f"lib/modules/{i:02d}-{module}.ko"] = cpio.regular(modules[module])
+    os.makedirs(a.output, exist_ok=True)
     write(os.path.join(a.output, "vmlinux"), vmlinux.unpack(image))
+    write(os.path.join(a.output, "modules.cpio"), cpio.archive(entries))
     name, version = os.path.basename(package)[:-len(".deb")].split("_", 1)
     about = {"package": name, "version": version.replace("%3a", ":"), "release": release, "modules": order}
     write(os.path.join(a.output, "kernel.json"), (json.dumps(about, indent=2) + "\n").encode())
