@@ -44,8 +44,8 @@ const char *bx_probe_result_name(enum bx_probe_result r); /* "ok", "no_device", 
 void bx_probe_device_id(char *dst, size_t size);
 
 /*
- * The host's TSC frequency in kHz, rounded to 1 MHz: from CPUID leaf 0x15 or the hypervisor's leaf, else measured against
- * CLOCK_MONOTONIC_RAW for 20 ms. Differs by rounding from one measurement to the next: cache it by boot id.
+ * The host's TSC frequency in kHz: from CPUID leaf 0x15 or the hypervisor's leaf, exactly; else measured against
+ * CLOCK_MONOTONIC_RAW for 20 ms and rounded to 100 kHz. A measurement can differ from the next: cache it by boot id.
  */
 uint64_t bx_probe_tsc_khz(void);
 

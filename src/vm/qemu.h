@@ -26,7 +26,7 @@ enum bx_qemu_mode {
 struct bx_qemu;
 
 struct bx_qemu_events {
-    /* The process ended (exit code or 128+N). Last callback. */
+    /* The process ended (exit code or 128+N). Last callback. bx_qemu_why says more. */
     void (*on_exit)(void *ud, int status);
     /* Console bytes, already kept in the ring and the log. May be NULL. */
     void (*on_console)(void *ud, const void *data, size_t len);
@@ -45,6 +45,7 @@ struct bx_qemu_config {
     int disk_fd;  /* RESTORE: qcow2 overlay, read-write */
     int base_fd;  /* RESTORE: read-only raw image under the overlay, or -1 */
     int log_fd;   /* console log, appended up to 4 MiB, or -1 */
+    char *const *files; /* what QEMU opens by itself (template.h keeps it), NULL = found out now (15 ms) */
     /* All borrowed: bx_qemu_start hands copies to the child. */
 
     uid_t uid; /* to become when started as root; BX_JAIL_KEEP otherwise */
@@ -83,8 +84,14 @@ void bx_qemu_usage(const struct bx_qemu *q, uint64_t *ret_cpu_ns, uint64_t *ret_
 /* Tells the guest the size of its disk (needed after every restore). fn is called with the answer. */
 int bx_qemu_resize_disk(struct bx_qemu *q, uint64_t bytes, bx_qmp_reply_fn *fn, void *ud, struct bx_err *err);
 
-/* The second seccomp stage: after it QEMU can open nothing more at all. Also tied to the first answer in RESTORE. */
-int bx_qemu_lock(struct bx_qemu *q, bx_qmp_reply_fn *fn, void *ud, struct bx_err *err);
+/*
+ * The second seccomp stage: after it QEMU can open, connect and run nothing more at all. RESTORE: part of the start, done before
+ * the guest's first answer can be read by any client; a QEMU that does not lock itself is killed. For MAKE never.
+ */
+bool bx_qemu_locked(const struct bx_qemu *q);
+
+/* Why we ended it, when we did ("it did not lock itself"); "" otherwise. */
+const char *bx_qemu_why(const struct bx_qemu *q);
 
 /* The last console bytes (at most 16 KiB kept), printable, newest last; always terminated. */
 void bx_qemu_console_tail(const struct bx_qemu *q, char *dst, size_t size);

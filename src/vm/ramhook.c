@@ -22,6 +22,8 @@
  *
  *  It runs inside QEMU before main, in any thread: no allocation, no locks, no stdio.
  */
+#undef _FILE_OFFSET_BITS /* with it, open would be an alias of open64: both names are wanted here */
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>

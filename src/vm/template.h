@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * template.h - parked machines on disk: <home>/templates/<name>/{mem,state,key}, made once, never written again.
+ * template.h - parked machines on disk: <home>/templates/<name>/{mem,state,files,key}, made once, never written again.
  */
 #ifndef BX_VM_TEMPLATE_H
 #define BX_VM_TEMPLATE_H
@@ -14,8 +14,9 @@
 struct bx_template {
     int mem_fd;   /* O_RDONLY */
     int state_fd; /* O_RDONLY, at offset 0 */
+    char **files; /* for bx_qemu_config.files */
 };
-#define BX_TEMPLATE_INIT ((struct bx_template){ .mem_fd = -1, .state_fd = -1 })
+#define BX_TEMPLATE_INIT ((struct bx_template){ .mem_fd = -1, .state_fd = -1, .files = NULL })
 void bx_template_done(struct bx_template *t);
 
 /*
