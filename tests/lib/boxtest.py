@@ -21,6 +21,8 @@ import termios
 import time
 import traceback
 
+import mkimage
+
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.abspath(os.environ.get("BOXLITE_BUILD", os.path.join(SOURCE, "build")))
 BOXLITE = os.path.join(BUILD, "boxlite")
@@ -29,6 +31,23 @@ DEADLINE = float(os.environ.get("BOXLITE_TEST_DEADLINE", "120"))
 
 class Skip(Exception):
     """This machine cannot run the test; the reason is the text."""
+
+
+def busybox_image():
+    """An image with busybox and little else, as an OCI layout; made once per build directory."""
+    path = os.path.join(BUILD, "test-images", "busybox")
+    if not os.path.exists(path):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        made = tempfile.mkdtemp(prefix="partial-", dir=os.path.dirname(path))
+        try:
+            mkimage.busybox(made)
+            with contextlib.suppress(FileExistsError, OSError):  # another test file was quicker
+                os.rename(made, path)
+        except mkimage.NoBusybox as why:
+            raise Skip(str(why)) from None
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+    return path
 
 
 class Result:
