@@ -375,7 +375,7 @@ int bx_shim_probe_parse(const char *text, size_t len, char *verdict_line, size_t
 int bx_exit_record_write(int dirfd, const struct bx_exit_record *rec, struct bx_err *err)
 {
     bx_cleanup_buf struct bx_buf out = BX_BUF_INIT(16384);
-    char text[BX_ERR_MSG_MAX];
+    char text[sizeof(rec->message)];
     struct bx_jw w;
     int r;
 

@@ -100,7 +100,7 @@ struct bx_exit_record {
     bool oom;
     int code;           /* enum bx_code when failed */
     int64_t time_ns;    /* wall clock */
-    char message[BX_ERR_MSG_MAX];
+    char message[2048]; /* with the console's tail */
 };
 int bx_exit_record_write(int dirfd, const struct bx_exit_record *r, struct bx_err *err);
 /* -BX_ENOTFOUND when there is none. */

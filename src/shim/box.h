@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * box.h - one running box, as the files of the shim share it.
+ *
+ *   box.c      start: lock, template, QEMU, Hello, disk size, Start, Ready
+ *   ending.c   stop, failure, exit record, farewell to the clients
+ *   clients.c  the socket, who may connect, messages about the box
+ *   health.c   is the agent alive; the guest's clock
+ *   mux.c      streams
+ *
+ * Phases go forward only:
+ *
+ *   STARTING ──Ready──▶ RUNNING ──▶ ENDING ──QEMU dead──▶ GONE ──clients have read all──▶ exit
+ *      └──────────── failure, stop ────▲
+ *
+ * In ENDING the outcome is decided (the first reason wins) or will be when the agent has answered Stop. In GONE there is no
+ * machine and no lock any more: only bytes that clients have still to read.
+ */
+#ifndef BX_SHIM_BOX_H
+#define BX_SHIM_BOX_H
+
+#include "host/shim_plan.h"
+#include "shim/conn.h"
+#include "shim/mux.h"
+#include "vm/qemu.h"
+
+enum box_phase { BOX_STARTING, BOX_RUNNING, BOX_ENDING, BOX_GONE };
+
+#define CLIENT_STOPS_MAX 4
+#define GONE_MESSAGE_MAX 2048
+
+struct client {
+    struct client *next;
+    struct box *b;
+    struct bx_mux_client *mc;
+    struct bx_conn conn;
+    bool hello;    /* it has said Hello */
+    bool starter;  /* the program that started the box */
+    const char *drop; /* to be removed, and why */
+    uint32_t stops[CLIENT_STOPS_MAX]; /* its BoxStop requests, answered at the end */
+    unsigned n_stops;
+};
+
+struct box {
+    const struct bx_shim_plan *plan;
+    struct bx_loop *loop;
+    struct bx_mux *mux;
+    struct bx_qemu *qemu;
+    struct bx_conn guest;
+    struct client *clients;
+    enum box_phase phase;
+
+    int dir_fd, lock_fd, listen_fd, smaps_fd;
+    struct bx_source *settle;   /* end of round: write, read on, remove, arm */
+    struct bx_source *deadline; /* of the phase: start, stop, farewell */
+    struct bx_source *health;
+    struct bx_source *listener;
+    struct bx_source *sigterm;
+    struct bx_source *clock_set;
+    struct bx_source *clock_tick;
+    int clock_fd;
+
+    /* start */
+    uint64_t epoch;
+    uint64_t disk_size;
+    bool start_sent;
+    bool guest_hello;
+    bool guest_eof; /* the port was closed from QEMU's side */
+    int64_t t_begin, t_hello, t_ready; /* bx_now() */
+    int64_t start_realtime;
+    char kernel[128];
+
+    /* health */
+    int64_t last_rx;
+    bool ping_sent;
+    uint64_t ping_token;
+
+    /* end */
+    bool qemu_dead;
+    int qemu_status;
+    bool stop_sent;
+    bool decided; /* the outcome: */
+    bool failed;
+    int code;
+    bool template_suspect;
+    char message[GONE_MESSAGE_MAX];
+    bool has_exit_code;
+    int exit_code;
+    bool oom;
+    size_t farewell_left; /* bytes that waited for clients when the deadline was armed */
+};
+
+/* box.c */
+/* Runs the box of a plan to its end. Exit status: 0 when it ran and stopped, 1 when it failed. */
+int box_run(const struct bx_shim_plan *plan);
+/* Something happened: the end of this round looks after it. */
+static inline void box_touch(struct box *b)
+{
+    bx_defer_set(b->settle);
+}
+/* Takes what QEMU left in the agent's port when it died. */
+void box_drain_guest(struct box *b);
+/* The machine's parts, shape and key as the plan has them; key->text stays the plan's. -BX_EINVALID for an unknown engine. */
+int box_plan_parts(const struct bx_shim_plan *p, struct bx_vm_parts *parts, struct bx_vm_shape *shape, struct bx_vm_key *key,
+                   struct bx_err *err);
+
+/* ending.c */
+/* The box has failed: the first reason wins, the machine is ended. The console's tail is added. */
+void box_fail(struct box *b, const struct bx_err *why);
+/* Ends it in order: grace for its processes, sync, then QEMU. force: at once. Repeated calls only make it quicker. */
+void box_stop(struct box *b, unsigned grace_ms, bool force, const char *why);
+/* The agent has answered Stop. */
+void box_stopped(struct box *b, bool forced);
+/* The main process has ended: its exit code is the box's. */
+void box_main_exit(struct box *b, const boxlite_Exit *e);
+/* QEMU is dead (or was never started): record, farewell. */
+void box_finish(struct box *b);
+void box_deadline(struct box *b);
+/* GONE: nothing is left to be read by anyone? */
+bool box_farewell_done(struct box *b);
+
+/* clients.c */
+int client_add(struct box *b, int fd, bool starter, struct bx_err *err);
+void client_remove(struct client *c, const char *why);
+int clients_listen(struct box *b, struct bx_err *err); /* makes the socket; clients_accept starts it */
+int clients_accept(struct box *b, struct bx_err *err);
+void clients_settle(struct box *b);
+int clients_message(struct client *c, uint16_t type, const uint8_t *p, size_t len, struct bx_err *err);
+void clients_send_info(struct box *b, struct client *c);
+
+/* health.c */
+int health_init(struct box *b, struct bx_err *err);
+void health_started(struct box *b); /* Ready: from now on the clock is kept */
+void health_settle(struct box *b);
+void health_heard(struct box *b); /* something came from the guest */
+void health_done(struct box *b);
+
+#endif

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* oneshot.c - see oneshot.h. */
+#include "shim/oneshot.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "shim/box.h"
+#include "vm/probe.h"
+#include "vm/template.h"
+
+int shim_probe(const struct bx_shim_plan *plan)
+{
+    struct bx_engine_verdict v;
+    char line[512];
+
+    bx_probe_kvm(&v);
+    if (bx_probe_format(&v, line, sizeof(line)) < 0)
+        return 1;
+    line[strcspn(line, "\n")] = '\0';
+    return bx_shim_probe_write(plan->fd, line, bx_probe_tsc_khz()) < 0 ? 1 : 0;
+}
+
+/* --- template --- */
+
+struct making {
+    struct bx_loop *loop;
+    struct bx_err err;
+    bool failed;
+};
+
+static void on_made(void *ud, const struct bx_err *err)
+{
+    struct making *m = ud;
+
+    if (err) {
+        m->failed = true;
+        m->err = *err;
+    }
+    bx_loop_quit(m->loop, 0);
+}
+
+/* The program that wants the template has gone: its end of the pipe is closed. */
+static void on_orphaned(struct bx_source *s, int fd, uint32_t events, void *ud)
+{
+    struct making *m = ud;
+
+    (void)s;
+    (void)fd;
+    if (!(events & BX_HUP))
+        return;
+    m->failed = true;
+    bx_fail(&m->err, BX_ESTATE, 0, "nobody waits for the template any more");
+    bx_loop_quit(m->loop, 0);
+}
+
+static int make(const struct bx_shim_plan *plan, int templates, const struct bx_vm_parts *parts, const struct bx_vm_shape *shape,
+                const struct bx_vm_key *key, struct bx_err *err)
+{
+    BX_CLEANUP(bx_loop_free_p) struct bx_loop *loop = bx_loop_new();
+    struct making m = { .loop = loop };
+    struct bx_template_config cfg = {
+        .templates_fd = templates, .key = key, .shape = *shape, .parts = parts,
+        .uid = plan->uid < 0 ? BX_JAIL_KEEP : (uid_t)plan->uid, .gid = plan->gid < 0 ? (gid_t)BX_JAIL_KEEP : (gid_t)plan->gid,
+        .log_fd = -1, .timeout_ns = (int64_t)plan->timeout_ms * BX_MSEC,
+    };
+    int r;
+
+    if (!loop || !bx_loop_add_fd(loop, plan->fd, 0, on_orphaned, &m))
+        return bx_fail(err, BX_ERESOURCE, errno, "event loop");
+    BX_CLEANUP(bx_template_maker_free_p) struct bx_template_maker *maker = bx_template_make(loop, &cfg, on_made, &m, err);
+    if (!maker)
+        return -err->code;
+    r = bx_loop_run(loop);
+    if (r < 0)
+        return bx_fail(err, BX_EINTERNAL, -r, "event loop");
+    if (m.failed) {
+        *err = m.err;
+        return -err->code;
+    }
+    return 0;
+}
+
+static int template(const struct bx_shim_plan *plan, struct bx_err *err)
+{
+    BX_CLEANUP(bx_template_done) struct bx_template t = BX_TEMPLATE_INIT;
+    bx_cleanup_close int templates = open(plan->templates_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct bx_vm_parts parts;
+    struct bx_vm_shape shape;
+    struct bx_vm_key key;
+    int r = box_plan_parts(plan, &parts, &shape, &key, err);
+
+    if (r < 0)
+        return r;
+    if (templates < 0)
+        return bx_fail(err, BX_ESTORAGE, errno, "open %s", plan->templates_dir);
+    bx_cleanup_close int lock = bx_template_lock(templates, key.name, err);
+    if (lock < 0)
+        return lock;
+    /* Somebody made it while this one waited. */
+    if (bx_template_open(templates, &key, &shape, &t, NULL) == 0)
+        return 0;
+    return make(plan, templates, &parts, &shape, &key, err);
+}
+
+int shim_template(const struct bx_shim_plan *plan)
+{
+    struct bx_err err = BX_ERR_INIT;
+
+    if (template(plan, &err) == 0)
+        return 0;
+    (void)bx_shim_error_write(plan->fd, &err);
+    return 1;
+}
