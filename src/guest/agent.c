@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* agent.c - messages of the two ports to those who serve them. */
+#include "guest/agent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+
+#define RESUME_ROOM (BX_PORT_DATA_MAX / 2)
+
+void bx_agent_send(struct bx_agent *a, uint16_t type, const void *msg)
+{
+    bx_execs_told(&a->execs, bx_msg_send(&a->control.link, type, 0, msg, NULL));
+}
+
+static struct bx_agent *agent_of(struct bx_link *l)
+{
+    return ((struct bx_port *)l->ud)->ud;
+}
+
+static void answer_hello(struct bx_link *l, const uint8_t *payload, size_t len)
+{
+    bx_cleanup_buf struct bx_buf arena = BX_BUF_INIT(BX_FRAME_PAYLOAD_MAX);
+    struct bx_msg_hello hello = { .pb = boxlite_Hello_init_zero };
+    struct bx_msg_hello mine = { .pb = boxlite_Hello_init_zero };
+    struct bx_err err;
+
+    if (bx_msg_decode_hello(payload, len, &arena, &hello, &err) < 0) {
+        bx_msg_send_error(l, 0, 0, &err);
+        return;
+    }
+    mine.pb.version = BX_WIRE_VERSION;
+    mine.pb.epoch = hello.pb.epoch;
+    snprintf(mine.pb.program, sizeof(mine.pb.program), "boxlite-guest %s", BX_VERSION);
+    bx_msg_send_hello(l, &mine, NULL);
+}
+
+static void answer_ping(struct bx_link *l, const uint8_t *payload, size_t len)
+{
+    boxlite_Ping ping = boxlite_Ping_init_zero;
+    boxlite_Pong pong = boxlite_Pong_init_zero;
+
+    if (bx_msg_decode(BX_MSG_PING, payload, len, &ping, NULL) < 0)
+        return;
+    pong.token = ping.token;
+    bx_msg_send(l, BX_MSG_PONG, 0, &pong, NULL);
+}
+
+static void answer_unknown(struct bx_link *l, uint16_t type, uint32_t stream)
+{
+    struct bx_err err;
+
+    bx_fail(&err, BX_EUNSUPPORTED, 0, "the agent does not know %s", bx_msg_type_name(type));
+    bx_msg_send_error(l, stream, 0, &err);
+}
+
+static void on_clock(struct bx_link *l, const uint8_t *payload, size_t len)
+{
+    boxlite_Clock msg = boxlite_Clock_init_zero;
+    struct bx_err err;
+    int r = bx_msg_decode(BX_MSG_CLOCK, payload, len, &msg, &err);
+
+    if (r >= 0)
+        r = bx_agent_set_clock(msg.realtime_ns, &err);
+    if (r < 0)
+        bx_msg_send_error(l, 0, msg.request, &err);
+    else
+        bx_msg_send_ok(l, 0, msg.request);
+}
+
+static int control_message(struct bx_link *l, uint16_t type, uint32_t stream, const uint8_t *payload, size_t len,
+                           struct bx_err *err)
+{
+    struct bx_agent *a = agent_of(l);
+
+    (void)err;
+    switch (type) {
+    case BX_MSG_HELLO:
+        bx_execs_drop_streams(&a->execs); /* a new epoch */
+        answer_hello(l, payload, len);
+        break;
+    case BX_MSG_PING:
+        answer_ping(l, payload, len);
+        break;
+    case BX_MSG_PONG:
+    case BX_MSG_OK:
+    case BX_MSG_ERROR:
+        break; /* nothing was asked */
+    case BX_MSG_START:
+        bx_agent_start(a, payload, len);
+        break;
+    case BX_MSG_CLOCK:
+        on_clock(l, payload, len);
+        break;
+    case BX_MSG_STOP:
+        bx_agent_stop(a, payload, len);
+        break;
+    case BX_MSG_EXEC:
+    case BX_MSG_ATTACH:
+    case BX_MSG_SIGNAL:
+    case BX_MSG_RESIZE:
+    case BX_MSG_CREDIT:
+    case BX_MSG_CLAIM:
+    case BX_MSG_CLOSE:
+        bx_execs_message(&a->execs, type, stream, payload, len);
+        break;
+    default:
+        answer_unknown(l, type, stream);
+        break;
+    }
+    return 0;
+}
+
+static int control_data(struct bx_link *l, uint32_t stream, unsigned lane, const uint8_t *data, size_t len,
+                        struct bx_err *err)
+{
+    (void)err;
+    bx_execs_data(&agent_of(l)->execs, stream, lane, data, len);
+    return 0;
+}
+
+static int control_eof(struct bx_link *l, uint32_t stream, unsigned lane, struct bx_err *err)
+{
+    (void)err;
+    bx_execs_eof(&agent_of(l)->execs, stream, lane);
+    return 0;
+}
+
+static int bulk_message(struct bx_link *l, uint16_t type, uint32_t stream, const uint8_t *payload, size_t len,
+                        struct bx_err *err)
+{
+    (void)err;
+    if (type == BX_MSG_HELLO)
+        answer_hello(l, payload, len);
+    else if (type == BX_MSG_PING)
+        answer_ping(l, payload, len);
+    else if (type != BX_MSG_CLOSE && type != BX_MSG_CREDIT)
+        answer_unknown(l, type, stream);
+    return 0;
+}
+
+static int bulk_data(struct bx_link *l, uint32_t stream, unsigned lane, const uint8_t *data, size_t len,
+                     struct bx_err *err)
+{
+    (void)l, (void)stream, (void)lane, (void)data, (void)len, (void)err; /* no stream is open here */
+    return 0;
+}
+
+static int bulk_eof(struct bx_link *l, uint32_t stream, unsigned lane, struct bx_err *err)
+{
+    (void)l, (void)stream, (void)lane, (void)err;
+    return 0;
+}
+
+static const struct bx_link_ops control_ops = { control_message, control_data, control_eof };
+static const struct bx_link_ops bulk_ops = { bulk_message, bulk_data, bulk_eof };
+
+static void control_lost(struct bx_port *p, void *ud)
+{
+    struct bx_agent *a = ud;
+
+    (void)p;
+    bx_execs_drop_streams(&a->execs);
+}
+
+static void bulk_lost(struct bx_port *p, void *ud)
+{
+    (void)p;
+    (void)ud;
+}
+
+int bx_agent_init(struct bx_agent *a, const int ports[2], int uevent_fd, struct bx_err *err)
+{
+    int r;
+
+    *a = (struct bx_agent){ .uevent_fd = uevent_fd, .disk_fd = -1, .container = BX_CONTAINER_INIT };
+    a->box = (struct bx_box){ .root_fd = -1, .pts_fd = -1, .ns_pidfd = -1 };
+    bx_buf_init(&a->box.strings, BX_MESSAGE_MAX);
+    a->box.null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    a->loop = bx_loop_new();
+    if (!a->loop || a->box.null_fd < 0)
+        return bx_fail(err, BX_EENGINE, errno, "event loop");
+    r = bx_cgroups_boot(&a->cgroups, err);
+    if (r >= 0)
+        r = bx_port_init(&a->control, a->loop, "control", ports[0], &control_ops, control_lost, a, err);
+    if (r >= 0)
+        r = bx_port_init(&a->bulk, a->loop, "bulk", ports[1], &bulk_ops, bulk_lost, a, err);
+    bx_execs_init(&a->execs, a->loop, &a->control.link, &a->cgroups);
+    return r;
+}
+
+/* What is left to do when nothing is ready any more. */
+static void after_round(struct bx_agent *a)
+{
+    bx_port_flush(&a->control);
+    bx_port_flush(&a->bulk);
+    if (a->execs.link_failed) {
+        bx_error("control: the host does not read its answers");
+        bx_port_reset(&a->control);
+    }
+    if (a->execs.starved && bx_link_data_room(&a->control.link) >= RESUME_ROOM) {
+        bx_execs_resume(&a->execs);
+        bx_port_flush(&a->control);
+    }
+    if (a->state == BX_AGENT_READY)
+        bx_cgroups_prepare(&a->cgroups);
+}
+
+int bx_agent_run(struct bx_agent *a)
+{
+    for (;;) {
+        int r = bx_loop_dispatch(a->loop, -1);
+
+        if (r < 0)
+            return r;
+        after_round(a);
+    }
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * agent.h - the agent: process 1 of a box's machine.
+ *
+ *   boot ──▶ PARKED ──Start──▶ STARTING ──▶ READY ──Stop──▶ STOPPING ──▶ STOPPED
+ *                                  └──▶ FAILED (Error was sent)
+ *
+ *  PARKED is what a template holds: ports watched by edges, no timer, nothing to do. One Start, one Stop in a machine's
+ *  life. Exec is served in READY only.
+ */
+#ifndef BX_GUEST_AGENT_H
+#define BX_GUEST_AGENT_H
+
+#include "guest/container.h"
+#include "guest/exec.h"
+#include "guest/port.h"
+
+enum bx_agent_state {
+    BX_AGENT_PARKED,
+    BX_AGENT_STARTING,
+    BX_AGENT_READY,
+    BX_AGENT_STOPPING,
+    BX_AGENT_STOPPED,
+    BX_AGENT_FAILED,
+};
+
+struct bx_agent {
+    struct bx_loop *loop;
+    struct bx_port control; /* the box and its commands */
+    struct bx_port bulk;    /* reserved for files and connections */
+    enum bx_agent_state state;
+    struct bx_cgroups cgroups;
+    struct bx_container container;
+    struct bx_box box;
+    struct bx_execs execs;
+    int uevent_fd;
+    int disk_fd;
+
+    /* start.c */
+    struct bx_msg_start start;
+    struct bx_source *start_uevents;
+    struct bx_source *start_deadline;
+    int64_t start_ns;
+
+    /* stop.c */
+    struct bx_source *stop_events;
+    struct bx_source *stop_timer;
+    bool stop_forced;
+};
+
+/* boot.c: mounts, modules, settings, ports. */
+int bx_agent_boot(int ret_ports[2], int *ret_uevents, struct bx_err *err);
+
+/* agent.c */
+int bx_agent_init(struct bx_agent *a, const int ports[2], int uevent_fd, struct bx_err *err);
+int bx_agent_run(struct bx_agent *a);
+void bx_agent_send(struct bx_agent *a, uint16_t type, const void *msg);
+
+/* start.c: Start, Clock. */
+void bx_agent_start(struct bx_agent *a, const uint8_t *payload, size_t len);
+int bx_agent_set_clock(int64_t realtime_ns, struct bx_err *err);
+
+/* stop.c */
+void bx_agent_stop(struct bx_agent *a, const uint8_t *payload, size_t len);
+
+#endif

@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* container.c - see container.h. */
+#include "guest/container.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/mount.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/mem.h"
+#include "base/path.h"
+#include "guest/cgroup.h"
+#include "guest/spawn.h"
+
+/* <sys/mount.h> and <linux/mount.h> exclude each other here; these are the few flags of mount(2) we use. */
+int mount(const char *, const char *, const char *, unsigned long, const void *);
+int umount2(const char *, int);
+#define M_RDONLY 1ul
+#define M_NOSUID 2ul
+#define M_NODEV 4ul
+#define M_NOEXEC 8ul
+#define M_REMOUNT 32ul
+#define M_BIND 4096ul
+#define M_MOVE 8192ul
+#define M_REC 16384ul
+#define M_PRIVATE (1ul << 18)
+#define M_STRICTATIME (1ul << 24)
+#define U_DETACH 2
+
+struct child {
+    const struct bx_container_plan *plan;
+    int report;
+};
+
+/* --- mounts --- */
+
+struct mount_entry {
+    const char *type, *target, *data;
+    unsigned long flags;
+    bool optional; /* a kernel without this file system is fine */
+};
+
+static const struct mount_entry mounts[] = {
+    { "proc", "/proc", NULL, M_NOSUID | M_NODEV | M_NOEXEC, false },
+    { "tmpfs", "/dev", "mode=755,size=65536k", M_NOSUID | M_STRICTATIME, false },
+    { "devpts", "/dev/pts", "newinstance,ptmxmode=0666,mode=0620,gid=5", M_NOSUID | M_NOEXEC, false },
+    { "tmpfs", "/dev/shm", "mode=1777,size=65536k", M_NOSUID | M_NODEV | M_NOEXEC, false },
+    { "mqueue", "/dev/mqueue", NULL, M_NOSUID | M_NODEV | M_NOEXEC, true },
+    { "sysfs", "/sys", NULL, M_RDONLY | M_NOSUID | M_NODEV | M_NOEXEC, false },
+    { "cgroup2", "/sys/fs/cgroup", NULL, M_RDONLY | M_NOSUID | M_NODEV | M_NOEXEC, false },
+    { "tmpfs", "/tmp", "mode=1777,size=50%", M_NOSUID | M_NODEV, false },
+};
+
+static int mount_all(struct bx_err *err)
+{
+    for (size_t i = 0; i < BX_ARRAY_SIZE(mounts); i++) {
+        const struct mount_entry *m = &mounts[i];
+
+        if (mkdir(m->target, 0755) < 0 && errno != EEXIST && errno != EROFS)
+            return bx_fail(err, BX_EENGINE, errno, "make %s in the container", m->target);
+        if (mount(m->type, m->target, m->type, m->flags, m->data) == 0)
+            continue;
+        if (m->optional && errno == ENODEV) {
+            rmdir(m->target);
+            continue;
+        }
+        return bx_fail(err, BX_EENGINE, errno, "mount %s in the container", m->target);
+    }
+    return 0;
+}
+
+static const struct {
+    const char *path;
+    unsigned major, minor;
+} nodes[] = {
+    { "/dev/null", 1, 3 },   { "/dev/zero", 1, 5 },    { "/dev/full", 1, 7 },
+    { "/dev/random", 1, 8 }, { "/dev/urandom", 1, 9 }, { "/dev/tty", 5, 0 },
+};
+
+static const struct {
+    const char *target, *path;
+} links[] = {
+    { "/proc/self/fd", "/dev/fd" },       { "/proc/self/fd/0", "/dev/stdin" }, { "/proc/self/fd/1", "/dev/stdout" },
+    { "/proc/self/fd/2", "/dev/stderr" }, { "pts/ptmx", "/dev/ptmx" },         { "/proc/kcore", "/dev/core" },
+};
+
+static int make_nodes(struct bx_err *err)
+{
+    for (size_t i = 0; i < BX_ARRAY_SIZE(nodes); i++) {
+        if (mknod(nodes[i].path, S_IFCHR | 0666, makedev(nodes[i].major, nodes[i].minor)) < 0)
+            return bx_fail(err, BX_EENGINE, errno, "make %s", nodes[i].path);
+    }
+    for (size_t i = 0; i < BX_ARRAY_SIZE(links); i++) {
+        if (symlink(links[i].target, links[i].path) < 0)
+            return bx_fail(err, BX_EENGINE, errno, "make %s", links[i].path);
+    }
+    return 0;
+}
+
+/* Docker's lists. */
+static const char *const masked[] = {
+    "/proc/asound",     "/proc/acpi",        "/proc/kcore", "/proc/keys",    "/proc/latency_stats",
+    "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+};
+static const char *const protected[] = { "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger" };
+
+static int mask_paths(struct bx_err *err)
+{
+    struct stat st;
+    int r;
+
+    for (size_t i = 0; i < BX_ARRAY_SIZE(masked); i++) {
+        if (lstat(masked[i], &st) < 0)
+            continue; /* not in this kernel */
+        if (S_ISDIR(st.st_mode))
+            r = mount("tmpfs", masked[i], "tmpfs", M_RDONLY | M_NOSUID | M_NODEV | M_NOEXEC, "size=0,nr_inodes=1");
+        else
+            r = mount("/dev/null", masked[i], NULL, M_BIND, NULL);
+        if (r < 0)
+            return bx_fail(err, BX_EENGINE, errno, "mask %s", masked[i]);
+    }
+    for (size_t i = 0; i < BX_ARRAY_SIZE(protected); i++) {
+        if (lstat(protected[i], &st) < 0)
+            continue;
+        if (mount(protected[i], protected[i], NULL, M_BIND | M_REC, NULL) < 0 ||
+            mount(NULL, protected[i], NULL, M_REMOUNT | M_BIND | M_RDONLY | M_NOSUID | M_NODEV | M_NOEXEC, NULL) < 0)
+            return bx_fail(err, BX_EENGINE, errno, "protect %s", protected[i]);
+    }
+    return 0;
+}
+
+/* Generated files over those of the image: the disk is not written unless it lacks the name. */
+static const struct {
+    const char *name;
+    bool only_if_there; /* an image without it does without it */
+} etc_files[] = { { "hostname", false }, { "hosts", false }, { "resolv.conf", false }, { "machine-id", true } };
+
+static int take_etc(int fds[BX_ARRAY_SIZE(etc_files)], struct bx_err *err)
+{
+    char path[64];
+
+    for (size_t i = 0; i < BX_ARRAY_SIZE(etc_files); i++) {
+        snprintf(path, sizeof(path), BX_CONTAINER_ETC "/%s", etc_files[i].name);
+        fds[i] = (int)syscall(SYS_open_tree, AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+        if (fds[i] < 0)
+            return bx_fail(err, BX_EENGINE, errno, "take %s", path);
+    }
+    return 0;
+}
+
+static int touch(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CREAT | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0644);
+
+    if (fd < 0 && errno == ENOENT && unlink(path) == 0) /* a link to nowhere */
+        fd = open(path, O_RDONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return -errno;
+    bx_close(fd);
+    return 0;
+}
+
+static int place_etc(const int fds[BX_ARRAY_SIZE(etc_files)], struct bx_err *err)
+{
+    struct stat st;
+    char path[64];
+    int r;
+
+    if (mkdir("/etc", 0755) < 0 && errno != EEXIST)
+        return bx_fail(err, BX_EENGINE, errno, "make /etc in the container");
+    for (size_t i = 0; i < BX_ARRAY_SIZE(etc_files); i++) {
+        snprintf(path, sizeof(path), "/etc/%s", etc_files[i].name);
+        if (stat(path, &st) < 0) {
+            if (etc_files[i].only_if_there)
+                continue;
+            r = touch(path);
+            if (r < 0)
+                return bx_fail(err, BX_EENGINE, -r, "make %s in the container", path);
+        }
+        if (syscall(SYS_move_mount, fds[i], "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_SYMLINKS) < 0)
+            return bx_fail(err, BX_EENGINE, errno, "mount %s in the container", path);
+    }
+    return 0;
+}
+
+static int enter_root(struct bx_err *err)
+{
+    static const char *const ours[] = { "/run", "/dev", "/sys/fs/cgroup", "/sys", "/proc" };
+
+    for (size_t i = 0; i < BX_ARRAY_SIZE(ours); i++)
+        umount2(ours[i], U_DETACH);
+    if (chdir(BX_CONTAINER_ROOT) < 0 || mount(".", "/", NULL, M_MOVE, NULL) < 0 || chroot(".") < 0 || chdir("/") < 0)
+        return bx_fail(err, BX_EENGINE, errno, "enter the root of the container");
+    return 0;
+}
+
+/* Each part of the path that has to be made belongs to the user. */
+static int make_working_dir(const char *path, uint32_t uid, uint32_t gid, struct bx_err *err)
+{
+    char part[4096];
+    size_t len = strlen(path);
+
+    if (path[0] != '/' || len >= sizeof(part))
+        return bx_fail(err, BX_EINVALID, 0, "working directory \"%s\": not an absolute path", path);
+    for (size_t i = 1; i <= len; i++) {
+        if (path[i] != '/' && path[i] != '\0')
+            continue;
+        memcpy(part, path, i);
+        part[i] = '\0';
+        if (mkdir(part, 0755) == 0) {
+            if (lchown(part, uid, gid) < 0)
+                return bx_fail(err, BX_EENGINE, errno, "working directory %s", path);
+        } else if (errno != EEXIST) {
+            return bx_fail(err, BX_EENGINE, errno, "working directory %s", path);
+        }
+    }
+    return 0;
+}
+
+/* --- the reaper --- */
+
+static int write_file(const char *path, const char *value)
+{
+    bx_cleanup_close int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+    return fd < 0 ? -errno : bx_write_full(fd, value, strlen(value));
+}
+
+/* In the agent's view still: the kernel is not to kill it, the cgroup namespace starts at the box, but it lives outside. */
+static int settle(const struct bx_container_plan *plan, struct bx_err *err)
+{
+    int r = write_file("/proc/self/oom_score_adj", "-1000");
+
+    if (r < 0)
+        return bx_fail(err, BX_EENGINE, -r, "reaper: oom_score_adj");
+    if (unshare(CLONE_NEWCGROUP) < 0)
+        return bx_fail(err, BX_EENGINE, errno, "reaper: new cgroup namespace");
+    r = write_file(BX_CGROUP_ROOT "/agent/cgroup.procs", "0");
+    if (r < 0)
+        return bx_fail(err, BX_EENGINE, -r, "reaper: move into the agent's cgroup");
+    if (sethostname(plan->hostname, strlen(plan->hostname)) < 0)
+        return bx_fail(err, BX_EENGINE, errno, "set the host name");
+    if (mount(NULL, "/", NULL, M_REC | M_PRIVATE, NULL) < 0)
+        return bx_fail(err, BX_EENGINE, errno, "make mounts private");
+    return 0;
+}
+
+static int set_up(const struct bx_container_plan *plan, struct bx_err *err)
+{
+    int etc[BX_ARRAY_SIZE(etc_files)];
+    int r;
+
+    umask(0);
+    r = settle(plan, err);
+    if (r >= 0)
+        r = take_etc(etc, err);
+    if (r >= 0)
+        r = enter_root(err);
+    if (r >= 0)
+        r = mount_all(err);
+    if (r >= 0)
+        r = make_nodes(err);
+    if (r >= 0)
+        r = place_etc(etc, err);
+    if (r >= 0 && plan->protect)
+        r = mask_paths(err);
+    if (r >= 0 && plan->working_dir[0])
+        r = make_working_dir(plan->working_dir, plan->uid, plan->gid, err);
+    return r;
+}
+
+static int drop_everything(struct bx_err *err)
+{
+    struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+    struct __user_cap_data_struct none[2] = { { 0 }, { 0 } };
+
+    prctl(PR_SET_NAME, "boxlite-init");
+    if (prctl(PR_SET_DUMPABLE, 0) < 0 || syscall(SYS_capset, &head, none) < 0)
+        return bx_fail(err, BX_EENGINE, errno, "reaper: drop capabilities");
+    return 0;
+}
+
+static _Noreturn void reap_for_ever(void)
+{
+    sigset_t set;
+    int signo;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    for (;;) {
+        while (waitpid(-1, NULL, WNOHANG | __WALL) > 0)
+            ;
+        sigwait(&set, &signo);
+    }
+}
+
+static int reaper_main(void *arg)
+{
+    struct child *c = arg;
+    struct bx_err err = BX_ERR_INIT;
+    sigset_t all;
+
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, NULL);
+    if (set_up(c->plan, &err) >= 0)
+        drop_everything(&err);
+    bx_write_full(c->report, &err, sizeof(err));
+    if (err.code != 0)
+        _exit(1);
+    bx_close_from(0);
+    reap_for_ever();
+}
+
+/* --- the agent's side --- */
+
+static int cut_bounding_set(uint64_t keep, struct bx_err *err)
+{
+    for (unsigned cap = 0; cap < 64; cap++) {
+        if ((keep >> cap & 1) == 0 && prctl(PR_CAPBSET_READ, cap) == 1 && prctl(PR_CAPBSET_DROP, cap) < 0)
+            return bx_fail(err, BX_EENGINE, errno, "drop capability %u", cap);
+    }
+    return 0;
+}
+
+static int open_views(struct bx_container *c, struct bx_err *err)
+{
+    char path[64];
+
+    snprintf(path, sizeof(path), "/proc/%d/root", (int)c->pid);
+    c->root_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (c->root_fd < 0)
+        return bx_fail(err, BX_EENGINE, errno, "open the container's root");
+    c->pts_fd = bx_open_in_root(c->root_fd, "dev/pts", O_PATH | O_DIRECTORY, 0);
+    if (c->pts_fd < 0)
+        return bx_fail(err, BX_EENGINE, -c->pts_fd, "open the container's terminals");
+    if (setns(c->pidfd, CLONE_NEWPID) < 0)
+        return bx_fail(err, BX_EENGINE, errno, "join the container's pid namespace");
+    return 0;
+}
+
+int bx_container_start(struct bx_container *c, const struct bx_container_plan *plan, struct bx_err *err)
+{
+    struct clone_args ca = { 0 };
+    struct child child = { .plan = plan };
+    struct bx_err told;
+    int ends[2], pidfd = -1, r;
+    long pid;
+
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return bx_fail(err, BX_EENGINE, errno, "start the container");
+    child.report = ends[1];
+    ca.flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_PIDFD | CLONE_INTO_CGROUP;
+    ca.pidfd = (uint64_t)(uintptr_t)&pidfd;
+    ca.exit_signal = SIGCHLD;
+    ca.cgroup = (uint64_t)plan->cgroup_fd;
+    pid = bx_clone3(&ca, reaper_main, &child);
+    bx_close(ends[1]);
+    if (pid < 0) {
+        bx_close(ends[0]);
+        return bx_fail(err, BX_EENGINE, (int)-pid, "start the container");
+    }
+    c->pid = (pid_t)pid;
+    c->pidfd = pidfd;
+    r = bx_read_full(ends[0], &told, sizeof(told));
+    bx_close(ends[0]);
+    if (r < 0)
+        return bx_fail(err, BX_EENGINE, -r, "the container's reaper ended");
+    if (told.code != 0) {
+        if (err)
+            *err = told;
+        return -told.code;
+    }
+    r = open_views(c, err);
+    return r < 0 ? r : cut_bounding_set(plan->capabilities, err);
+}
+
+void bx_container_stop(struct bx_container *c)
+{
+    c->root_fd = bx_close(c->root_fd);
+    c->pts_fd = bx_close(c->pts_fd);
+    if (c->pidfd >= 0) {
+        siginfo_t si;
+
+        syscall(SYS_pidfd_send_signal, c->pidfd, SIGKILL, NULL, 0);
+        syscall(SYS_waitid, P_PIDFD, c->pidfd, &si, WEXITED | __WALL, NULL);
+    }
+    c->pidfd = bx_close(c->pidfd);
+}

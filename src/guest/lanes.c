@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * lanes.c - bytes between the pipes (or the terminal) of an exec and the link. exec.h tells the rules.
+ */
+#include <errno.h>
+#include <string.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "guest/exec.h"
+
+#define FRAMES_A_TURN 4   /* read from one pipe before others have their turn */
+#define DRAIN_FRAMES 64
+#define IN_PENDING_MAX (2 * (size_t)BX_WINDOW)
+
+/* One piece for lanes that nobody has claimed. Single thread, used within a call only. */
+static uint8_t scratch[BX_FRAME_PAYLOAD_MAX];
+
+static void out_readable(struct bx_source *s, int fd, uint32_t events, void *ud);
+
+void bx_out_init(struct bx_out *o, struct bx_exec *x, unsigned id)
+{
+    *o = (struct bx_out){ .exec = x, .id = id, .fd = -1 };
+    bx_keep_init(&o->keep, BX_KEEP_HEAD, BX_KEEP_TAIL);
+}
+
+void bx_out_done(struct bx_out *o)
+{
+    o->source = bx_source_remove(o->source);
+    o->fd = bx_close(o->fd);
+    o->exec->all->kept -= bx_keep_len(&o->keep);
+    bx_keep_done(&o->keep);
+}
+
+/* May a claimed lane be read straight into the link now? How much? */
+static size_t sendable(struct bx_out *o)
+{
+    size_t n, room;
+
+    if (!o->claimer || bx_keep_len(&o->keep) > 0 || o->lane.credit == 0)
+        return 0;
+    room = bx_link_data_room(o->exec->all->link);
+    if (room == 0)
+        o->exec->all->starved = true;
+    n = BX_MIN((size_t)o->lane.credit, (size_t)BX_FRAME_PAYLOAD_MAX);
+    return BX_MIN(n, room);
+}
+
+/* May it be read into what is kept? Unclaimed: always. Claimed: only to empty the pipe of a command that has ended. */
+static bool keepable(struct bx_out *o)
+{
+    if (!o->claimer)
+        return true;
+    return o->exec->state == BX_EXEC_DRAINING && bx_keep_len(&o->keep) < BX_KEEP_HEAD;
+}
+
+static void update_source(struct bx_out *o)
+{
+    bool want = o->fd >= 0 && o->exec->state != BX_EXEC_STARTING && (o->dropping || keepable(o) || sendable(o) > 0);
+
+    if (want && !o->source)
+        o->source = bx_loop_add_fd(o->exec->all->loop, o->fd, BX_READ, out_readable, o);
+    else if (!want)
+        o->source = bx_source_remove(o->source);
+}
+
+static void keep(struct bx_out *o, const uint8_t *data, size_t len)
+{
+    struct bx_execs *xs = o->exec->all;
+    size_t before = bx_keep_len(&o->keep);
+
+    if (xs->kept + len > xs->kept_max && before + len > BX_FRAME_PAYLOAD_MAX) {
+        /* Other execs have used the budget up; each may still keep a little. */
+        o->keep.dropped += len;
+        o->keep.truncated = true;
+        return;
+    }
+    bx_keep_add(&o->keep, data, len);
+    xs->kept += bx_keep_len(&o->keep) - before;
+}
+
+static void end(struct bx_out *o)
+{
+    o->source = bx_source_remove(o->source);
+    o->fd = bx_close(o->fd);
+    bx_out_pump(o);
+    bx_exec_lane_ended(o->exec); /* may free the exec */
+}
+
+/* One read into the place where the bytes belong. What read() said, 0 at the end, -EAGAIN when it may not or cannot. */
+static ssize_t read_once(struct bx_out *o)
+{
+    struct bx_link *l = o->exec->all->link;
+    size_t n = o->dropping ? 0 : sendable(o);
+    uint8_t *dst = n > 0 ? bx_link_data_reserve(l, n) : NULL;
+    ssize_t r;
+
+    if (dst) {
+        r = read(o->fd, dst, n);
+        bx_link_data_commit(l, o->claimer->stream, o->id, r > 0 ? (size_t)r : 0);
+        if (r > 0)
+            bx_lane_spend(&o->lane, (size_t)r);
+    } else if (o->dropping || keepable(o)) {
+        r = read(o->fd, scratch, sizeof(scratch));
+        if (r > 0 && !o->dropping)
+            keep(o, scratch, (size_t)r);
+    } else {
+        return -EAGAIN;
+    }
+    if (r < 0)
+        return errno == EAGAIN || errno == EINTR ? -EAGAIN : 0; /* EIO: the last holder of the terminal has gone */
+    return r;
+}
+
+static void out_readable(struct bx_source *s, int fd, uint32_t events, void *ud)
+{
+    struct bx_out *o = ud;
+    ssize_t r = 0;
+
+    (void)s;
+    (void)fd;
+    (void)events;
+    for (int i = 0; i < (o->dropping ? 1 : FRAMES_A_TURN); i++) {
+        r = read_once(o);
+        if (r <= 0)
+            break;
+    }
+    if (r == 0)
+        end(o);
+    else
+        bx_out_pump(o);
+}
+
+void bx_out_drain(struct bx_out *o)
+{
+    for (int i = 0; o->fd >= 0 && i < DRAIN_FRAMES; i++) {
+        ssize_t r = read_once(o);
+
+        if (r == 0) {
+            end(o);
+            return;
+        }
+        if (r < 0)
+            break;
+    }
+    bx_out_pump(o);
+}
+
+void bx_out_drop(struct bx_out *o)
+{
+    if (o->fd < 0)
+        return;
+    if (o->exec->tty) {
+        o->source = bx_source_remove(o->source);
+        o->fd = bx_close(o->fd); /* hangs the terminal up */
+    } else {
+        o->dropping = true;
+    }
+    bx_out_pump(o);
+}
+
+/* Nothing more will come of this lane. */
+static bool over(const struct bx_out *o)
+{
+    return o->exec->state != BX_EXEC_STARTING && (o->fd < 0 || o->dropping);
+}
+
+static void send_truncated(struct bx_out *o)
+{
+    boxlite_Truncated msg = { .lane = o->id, .dropped = o->keep.dropped };
+
+    if (!o->keep.truncated || o->truncated_sent)
+        return;
+    o->truncated_sent = true;
+    bx_execs_told(o->exec->all,
+                  bx_msg_send_ordered(o->exec->all->link, BX_MSG_TRUNCATED, o->claimer->stream, &msg, NULL));
+}
+
+static void send_kept(struct bx_out *o)
+{
+    struct bx_execs *xs = o->exec->all;
+    const uint8_t *data;
+    size_t n;
+
+    while (o->lane.credit > 0 && (n = bx_keep_peek(&o->keep, &data)) > 0) {
+        size_t room = bx_link_data_room(xs->link);
+
+        send_truncated(o);
+        n = BX_MIN(n, BX_MIN(BX_MIN((size_t)o->lane.credit, room), (size_t)BX_FRAME_PAYLOAD_MAX));
+        if (n == 0 || bx_link_send_data(xs->link, o->claimer->stream, o->id, data, n) < 0) {
+            xs->starved = true;
+            return;
+        }
+        bx_lane_spend(&o->lane, n);
+        bx_keep_consume(&o->keep, n);
+        xs->kept -= n;
+    }
+}
+
+void bx_out_pump(struct bx_out *o)
+{
+    if (o->claimer) {
+        send_kept(o);
+        if (bx_keep_len(&o->keep) == 0 && over(o) && !o->eof_sent) {
+            send_truncated(o);
+            bx_execs_told(o->exec->all, bx_link_send_eof(o->exec->all->link, o->claimer->stream, o->id));
+            o->eof_sent = true;
+            bx_exec_try_exit(o->exec);
+        }
+    }
+    update_source(o);
+}
+
+void bx_out_claim(struct bx_out *o, struct bx_attach *a)
+{
+    o->claimer = a;
+    o->eof_sent = false;
+    bx_lane_init(&o->lane, BX_WINDOW);
+    bx_out_pump(o);
+}
+
+void bx_out_unclaim(struct bx_out *o)
+{
+    o->claimer = NULL;
+    update_source(o);
+}
+
+void bx_out_grant(struct bx_out *o, uint32_t bytes)
+{
+    /* More than a window's worth of windows is no use to an honest peer: the surplus is left out. */
+    if (bx_lane_grant(&o->lane, bytes) == 0)
+        bx_out_pump(o);
+}
+
+/* --- input --- */
+
+void bx_in_init(struct bx_in *in)
+{
+    *in = (struct bx_in){ .fd = -1 };
+    bx_buf_init(&in->pending, IN_PENDING_MAX);
+    bx_lane_init(&in->lane, BX_WINDOW);
+}
+
+void bx_in_done(struct bx_in *in)
+{
+    in->source = bx_source_remove(in->source);
+    in->fd = bx_close(in->fd);
+    bx_buf_done(&in->pending);
+}
+
+/* n bytes have been used (or dropped): those of the present owner give it credit. */
+static void used(struct bx_exec *x, size_t n)
+{
+    struct bx_in *in = &x->in;
+    size_t foreign = BX_MIN(n, in->foreign);
+    uint32_t grant;
+
+    in->foreign -= foreign;
+    if (n == foreign || !in->owner)
+        return;
+    grant = bx_lane_consume(&in->lane, n - foreign);
+    if (grant > 0)
+        bx_execs_told(x->all, bx_msg_send_credit(x->all->link, in->owner->stream, BX_LANE_STDIN, grant));
+}
+
+/* The reader has gone, or the end has been reached. */
+static void in_close(struct bx_exec *x)
+{
+    size_t n = bx_buf_len(&x->in.pending);
+
+    x->in.source = bx_source_remove(x->in.source);
+    x->in.fd = bx_close(x->in.fd);
+    bx_buf_done(&x->in.pending);
+    used(x, n);
+}
+
+static void in_writable(struct bx_source *s, int fd, uint32_t events, void *ud)
+{
+    (void)s;
+    (void)fd;
+    (void)events;
+    bx_in_flush(ud);
+}
+
+/* Bytes written, 0 when the pipe is full, negative when nobody reads. */
+static ssize_t try_write(int fd, const void *data, size_t len)
+{
+    ssize_t n;
+
+    do {
+        n = write(fd, data, len);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return errno == EAGAIN ? 0 : -errno;
+    return n;
+}
+
+/* True when the end has been passed on. */
+static bool send_end(struct bx_exec *x)
+{
+    struct termios t;
+    uint8_t c = 4;
+
+    if (!x->tty) {
+        in_close(x);
+        return true;
+    }
+    if (tcgetattr(x->in.fd, &t) == 0)
+        c = t.c_cc[VEOF];
+    if (try_write(x->in.fd, &c, 1) == 0)
+        return false;
+    in_close(x);
+    return true;
+}
+
+void bx_in_flush(struct bx_exec *x)
+{
+    struct bx_in *in = &x->in;
+    bool waits = false;
+
+    if (in->fd < 0)
+        return;
+    while (bx_buf_len(&in->pending) > 0) {
+        ssize_t n = try_write(in->fd, bx_buf_data(&in->pending), bx_buf_len(&in->pending));
+
+        if (n < 0) {
+            in_close(x);
+            return;
+        }
+        if (n == 0) {
+            waits = true;
+            break;
+        }
+        bx_buf_consume(&in->pending, (size_t)n);
+        used(x, (size_t)n);
+    }
+    if (!waits && in->eof && send_end(x))
+        return;
+    waits = waits || in->eof;
+    if (waits && !in->source)
+        in->source = bx_loop_add_fd(x->all->loop, in->fd, BX_WRITE, in_writable, x);
+    else if (!waits)
+        in->source = bx_source_remove(in->source);
+}
+
+/* A stream that writes while no other does becomes the owner, with a window of its own. */
+static bool take_over(struct bx_exec *x, struct bx_attach *a)
+{
+    struct bx_in *in = &x->in;
+
+    if (in->owner == a)
+        return true;
+    if (in->owner || in->eof)
+        return false;
+    in->owner = a;
+    in->foreign = bx_buf_len(&in->pending);
+    bx_lane_init(&in->lane, BX_WINDOW);
+    return true;
+}
+
+void bx_in_data(struct bx_exec *x, struct bx_attach *a, const uint8_t *data, size_t len, struct bx_err *ret_refused)
+{
+    struct bx_in *in = &x->in;
+    ssize_t n = 0;
+
+    if (!take_over(x, a)) {
+        bx_fail(ret_refused, BX_ESTATE, 0, "standard input of %s is closed, or another client's", x->id);
+        return;
+    }
+    if (bx_lane_receive(&in->lane, len) < 0) {
+        bx_fail(ret_refused, BX_ERPC, 0, "standard input of %s: more than its credit, or behind its end", x->id);
+        return;
+    }
+    if (in->fd < 0) {
+        used(x, len);
+        return;
+    }
+    if (bx_buf_len(&in->pending) == 0) {
+        n = try_write(in->fd, data, len);
+        if (n < 0) {
+            in_close(x);
+            used(x, len);
+            return;
+        }
+        used(x, (size_t)n);
+    }
+    if ((size_t)n < len && bx_buf_add(&in->pending, data + n, len - (size_t)n) < 0) {
+        bx_fail(ret_refused, BX_ERESOURCE, 0, "standard input of %s: no room", x->id);
+        in_close(x);
+        return;
+    }
+    bx_in_flush(x);
+}
+
+void bx_in_eof(struct bx_exec *x)
+{
+    x->in.eof = true;
+    x->in.lane.eof = true;
+    bx_in_flush(x);
+}
