@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * frame.c - reads and writes frame headers. Every rule about a header that can be told from the frame alone is checked
- * here, so that the layers above see only frames that are one.
+ * frame.c - reads and writes frame headers. Every rule about a header that can be told from the frame alone
+ * is checked here, so that the layers above see only frames that are one.
  */
 #include "wire/frame.h"
 
@@ -9,7 +9,8 @@
 
 #define LANE_MASK (3u << BX_FRAME_LANE_SHIFT)
 
-void bx_frame_put_header(uint8_t dst[BX_FRAME_HEADER], uint16_t type, uint16_t flags, uint32_t stream, uint32_t length)
+void bx_frame_put_header(uint8_t dst[BX_FRAME_HEADER], uint16_t type, uint16_t flags, uint32_t stream,
+                         uint32_t length)
 {
     bx_put_le32(dst, length);
     bx_put_le16(dst + 4, type);
@@ -39,15 +40,16 @@ static int check_header(const struct bx_frame *f, uint32_t reserved, struct bx_e
     if (f->type == 0)
         return bx_fail(err, BX_ERPC, 0, "frame without a type");
     if (f->length > BX_FRAME_PAYLOAD_MAX)
-        return bx_fail(err, BX_ERPC, 0, "frame %s: %u bytes of payload, at most %d", bx_msg_type_name(f->type), f->length,
-                       BX_FRAME_PAYLOAD_MAX);
+        return bx_fail(err, BX_ERPC, 0, "frame %s: %u bytes of payload, at most %d",
+                       bx_msg_type_name(f->type), f->length, BX_FRAME_PAYLOAD_MAX);
     if (reserved != 0 || (f->flags & ~(BX_FRAME_MORE | LANE_MASK)))
         return bx_fail(err, BX_ERPC, 0, "frame %s: reserved bits set (flags 0x%04x, reserved 0x%08x)",
                        bx_msg_type_name(f->type), f->flags, reserved);
     if (f->type == BX_MSG_DATA || f->type == BX_MSG_EOF)
         return check_lane_frame(f, err);
     if (f->flags & LANE_MASK)
-        return bx_fail(err, BX_ERPC, 0, "frame %s: lane bits on a control message", bx_msg_type_name(f->type));
+        return bx_fail(err, BX_ERPC, 0, "frame %s: lane bits on a control message",
+                       bx_msg_type_name(f->type));
     /* Otherwise a message could go on for ever without growing. */
     if ((f->flags & BX_FRAME_MORE) && f->length == 0)
         return bx_fail(err, BX_ERPC, 0, "frame %s: empty part of a message", bx_msg_type_name(f->type));
@@ -81,19 +83,19 @@ const char *bx_msg_type_name(uint16_t type)
         uint16_t type;
         const char *name;
     } names[] = {
-        { BX_MSG_HELLO, "HELLO" },         { BX_MSG_PING, "PING" },
-        { BX_MSG_PONG, "PONG" },           { BX_MSG_OK, "OK" },
-        { BX_MSG_ERROR, "ERROR" },         { BX_MSG_START, "START" },
-        { BX_MSG_READY, "READY" },         { BX_MSG_CLOCK, "CLOCK" },
-        { BX_MSG_STOP, "STOP" },           { BX_MSG_STOPPED, "STOPPED" },
-        { BX_MSG_EXEC, "EXEC" },           { BX_MSG_STARTED, "STARTED" },
-        { BX_MSG_EXIT, "EXIT" },           { BX_MSG_SIGNAL, "SIGNAL" },
-        { BX_MSG_RESIZE, "RESIZE" },       { BX_MSG_ATTACH, "ATTACH" },
-        { BX_MSG_DATA, "DATA" },           { BX_MSG_EOF, "EOF" },
-        { BX_MSG_CREDIT, "CREDIT" },       { BX_MSG_CLAIM, "CLAIM" },
-        { BX_MSG_CLOSE, "CLOSE" },         { BX_MSG_TRUNCATED, "TRUNCATED" },
-        { BX_MSG_BOX_INFO, "BOX_INFO" },   { BX_MSG_BOX_INFO_GET, "BOX_INFO_GET" },
-        { BX_MSG_BOX_STOP, "BOX_STOP" },   { BX_MSG_BOX_GONE, "BOX_GONE" },
+        { BX_MSG_HELLO, "HELLO" },       { BX_MSG_PING, "PING" },
+        { BX_MSG_PONG, "PONG" },         { BX_MSG_OK, "OK" },
+        { BX_MSG_ERROR, "ERROR" },       { BX_MSG_START, "START" },
+        { BX_MSG_READY, "READY" },       { BX_MSG_CLOCK, "CLOCK" },
+        { BX_MSG_STOP, "STOP" },         { BX_MSG_STOPPED, "STOPPED" },
+        { BX_MSG_EXEC, "EXEC" },         { BX_MSG_STARTED, "STARTED" },
+        { BX_MSG_EXIT, "EXIT" },         { BX_MSG_SIGNAL, "SIGNAL" },
+        { BX_MSG_RESIZE, "RESIZE" },     { BX_MSG_ATTACH, "ATTACH" },
+        { BX_MSG_DATA, "DATA" },         { BX_MSG_EOF, "EOF" },
+        { BX_MSG_CREDIT, "CREDIT" },     { BX_MSG_CLAIM, "CLAIM" },
+        { BX_MSG_CLOSE, "CLOSE" },       { BX_MSG_TRUNCATED, "TRUNCATED" },
+        { BX_MSG_BOX_INFO, "BOX_INFO" }, { BX_MSG_BOX_INFO_GET, "BOX_INFO_GET" },
+        { BX_MSG_BOX_STOP, "BOX_STOP" }, { BX_MSG_BOX_GONE, "BOX_GONE" },
     };
     static _Thread_local char unknown[16];
 

@@ -85,12 +85,13 @@ static inline unsigned bx_frame_lane(const struct bx_frame *f)
 }
 
 /* Writes a header. */
-void bx_frame_put_header(uint8_t dst[BX_FRAME_HEADER], uint16_t type, uint16_t flags, uint32_t stream, uint32_t length);
+void bx_frame_put_header(uint8_t dst[BX_FRAME_HEADER], uint16_t type, uint16_t flags, uint32_t stream,
+                         uint32_t length);
 
 /*
- * Parses one frame from the front of data. Returns the bytes it takes (header and payload), 0 when more bytes are
- * needed, or -BX_ERPC with err set when it is none (length, flags, lane, reserved or type 0): the link is then dead.
- * Types that are not known pass: the caller answers them with Error.
+ * Parses one frame from the front of data. Returns the bytes it takes (header and payload), 0 when more bytes
+ * are needed, or -BX_ERPC with err set when it is none (length, flags, lane, reserved or type 0): the link is
+ * then dead. Types that are not known pass: the caller answers them with Error.
  */
 int bx_frame_parse(const uint8_t *data, size_t len, struct bx_frame *ret, struct bx_err *err);
 

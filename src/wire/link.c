@@ -3,15 +3,16 @@
  * link.c - one end of a link (link.h tells the theory).
  *
  * Memory, per link:
- *   rx       BX_LINK_RX_SIZE, allocated at the first byte: one read takes several frames; what is left at its end is
- *            part of one frame, the only bytes that are ever moved
+ *   rx       BX_LINK_RX_SIZE, allocated at the first byte: one read takes several frames; what is left at
+ *            its end is part of one frame, the only bytes that are ever moved
  *   message  a message of several frames, at most BX_MESSAGE_MAX, given back when the message is done
  *   control  at most BX_LINK_CONTROL_MAX, given back when it runs empty
- *   data     twice data_max of address space, so that the queue is moved to the front at most once per data_max bytes
- *            that went through; never holds more than data_max + BX_LINK_ORDERED_MAX
+ *   data     twice data_max of address space, so that the queue is moved to the front at most once per
+ *            data_max bytes that went through; never holds more than data_max + BX_LINK_ORDERED_MAX
  *
- * On the wire, nothing comes between the frames of one message. In the control queue that holds because it goes before
- * the data queue; in the data queue a message of several frames is one unit that control does not interrupt.
+ * On the wire, nothing comes between the frames of one message. In the control queue that holds because it
+ * goes before the data queue; in the data queue a message of several frames is one unit that control does not
+ * interrupt.
  */
 #include "wire/link.h"
 
@@ -21,7 +22,8 @@
 #define FRAME_MAX (BX_FRAME_HEADER + BX_FRAME_PAYLOAD_MAX)
 /* An allocation up to this size is kept when its queue runs empty. */
 #define KEEP_MAX (64 * 1024)
-/* Less room than this is told as none while the queue holds something: reading a pipe in crumbs costs more than waiting. */
+/* Less room than this is told as none while the queue holds something: reading a pipe in crumbs costs more
+ * than waiting. */
 #define ROOM_MIN 4096
 
 void bx_link_init(struct bx_link *l, const struct bx_link_ops *ops, void *ud, size_t data_max)
@@ -75,7 +77,8 @@ static int handle_part(struct bx_link *l, const struct bx_frame *f, struct bx_er
     l->message_stream = f->stream;
     r = bx_buf_add(&l->message, f->payload, f->length);
     if (r == -ENOBUFS)
-        return bx_fail(err, BX_ERPC, 0, "message %s: more than %d bytes", bx_msg_type_name(f->type), BX_MESSAGE_MAX);
+        return bx_fail(err, BX_ERPC, 0, "message %s: more than %d bytes", bx_msg_type_name(f->type),
+                       BX_MESSAGE_MAX);
     if (r < 0)
         return bx_fail(err, BX_ERESOURCE, -r, "message %s", bx_msg_type_name(f->type));
     if (f->flags & BX_FRAME_MORE)
@@ -90,8 +93,8 @@ static int handle_frame(struct bx_link *l, const struct bx_frame *f, struct bx_e
 {
     if (l->message_type != 0) {
         if (f->type != l->message_type || f->stream != l->message_stream)
-            return bx_fail(err, BX_ERPC, 0, "frame %s of stream %u inside a message of stream %u", bx_msg_type_name(f->type),
-                           f->stream, l->message_stream);
+            return bx_fail(err, BX_ERPC, 0, "frame %s of stream %u inside a message of stream %u",
+                           bx_msg_type_name(f->type), f->stream, l->message_stream);
         return handle_part(l, f, err);
     }
     switch (f->type) {
@@ -106,8 +109,10 @@ static int handle_frame(struct bx_link *l, const struct bx_frame *f, struct bx_e
     }
 }
 
-/* Handles the whole frames at the front of data. *ret_used: their bytes, or all of them when a handler reset the link. */
-static int handle_frames(struct bx_link *l, const uint8_t *data, size_t len, size_t *ret_used, struct bx_err *err)
+/* Handles the whole frames at the front of data. *ret_used: their bytes, or all of them when a handler
+ * reset the link. */
+static int handle_frames(struct bx_link *l, const uint8_t *data, size_t len, size_t *ret_used,
+                         struct bx_err *err)
 {
     uint32_t resets = l->resets;
     size_t used = 0;
@@ -142,8 +147,8 @@ uint8_t *bx_link_rx_reserve(struct bx_link *l, size_t *ret_room)
     size_t room = l->rx.cap - l->rx.end;
     uint8_t *p;
 
-    /* Near the end of the allocation (or without one): all that the maximum allows, which moves the partial frame to
-     * the front. It is shorter than a frame, so at least three frames' room is gained. */
+    /* Near the end of the allocation (or without one): all that the maximum allows, which moves the partial
+     * frame to the front. It is shorter than a frame, so at least three frames' room is gained. */
     if (room < FRAME_MAX)
         room = BX_LINK_RX_SIZE - bx_buf_len(&l->rx);
     p = bx_buf_reserve(&l->rx, room);
@@ -214,8 +219,10 @@ static size_t framed_size(size_t len)
     return len + frames * BX_FRAME_HEADER;
 }
 
-/* Appends a payload cut into frames; `more` marks those that are not the last. The caller has checked the size. */
-static int queue_frames(struct bx_buf *q, uint16_t type, uint16_t flags, uint32_t stream, const uint8_t *p, size_t len, bool more)
+/* Appends a payload cut into frames; `more` marks those that are not the last. The caller has checked the
+ * size. */
+static int queue_frames(struct bx_buf *q, uint16_t type, uint16_t flags, uint32_t stream, const uint8_t *p,
+                        size_t len, bool more)
 {
     size_t total = framed_size(len);
     uint8_t *dst = bx_buf_reserve(q, total);
@@ -226,7 +233,8 @@ static int queue_frames(struct bx_buf *q, uint16_t type, uint16_t flags, uint32_
         size_t n = BX_MIN(len, (size_t)BX_FRAME_PAYLOAD_MAX);
         bool last = n == len;
 
-        bx_frame_put_header(dst, type, (uint16_t)(flags | (more && !last ? BX_FRAME_MORE : 0)), stream, (uint32_t)n);
+        bx_frame_put_header(dst, type, (uint16_t)(flags | (more && !last ? BX_FRAME_MORE : 0)), stream,
+                            (uint32_t)n);
         if (n > 0)
             memcpy(dst + BX_FRAME_HEADER, p, n);
         dst += BX_FRAME_HEADER + n;
@@ -251,11 +259,13 @@ int bx_link_send(struct bx_link *l, uint16_t type, uint32_t stream, const void *
     return queue_frames(&l->control, type, 0, stream, payload, len, true);
 }
 
-/* The data queue's allocation is made whole at first use, so that it is moved seldom (see the top of the file). */
+/* The data queue's allocation is made whole at first use, so that it is moved seldom (see the top of the
+ * file). */
 static bool data_queue_ready(struct bx_link *l)
 {
     bx_assert(l->reserved == 0);
-    return l->data.cap >= 2 * l->data_max || bx_buf_reserve(&l->data, 2 * l->data_max - bx_buf_len(&l->data)) != NULL;
+    return l->data.cap >= 2 * l->data_max ||
+           bx_buf_reserve(&l->data, 2 * l->data_max - bx_buf_len(&l->data)) != NULL;
 }
 
 static size_t data_space(const struct bx_link *l)
@@ -269,7 +279,8 @@ size_t bx_link_data_room(const struct bx_link *l)
 {
     size_t space = data_space(l);
     size_t rest = space % FRAME_MAX;
-    size_t room = space / FRAME_MAX * BX_FRAME_PAYLOAD_MAX + (rest > BX_FRAME_HEADER ? rest - BX_FRAME_HEADER : 0);
+    size_t room =
+        space / FRAME_MAX * BX_FRAME_PAYLOAD_MAX + (rest > BX_FRAME_HEADER ? rest - BX_FRAME_HEADER : 0);
 
     return room < ROOM_MIN ? 0 : room;
 }
@@ -278,7 +289,8 @@ uint8_t *bx_link_data_reserve(struct bx_link *l, size_t want)
 {
     uint8_t *p;
 
-    if (want == 0 || want > BX_FRAME_PAYLOAD_MAX || want + BX_FRAME_HEADER > data_space(l) || !data_queue_ready(l))
+    if (want == 0 || want > BX_FRAME_PAYLOAD_MAX || want + BX_FRAME_HEADER > data_space(l) ||
+        !data_queue_ready(l))
         return NULL;
     p = bx_buf_reserve(&l->data, BX_FRAME_HEADER + want);
     if (!p)
@@ -293,7 +305,8 @@ void bx_link_data_commit(struct bx_link *l, uint32_t stream, unsigned lane, size
     l->reserved = 0;
     if (len == 0)
         return;
-    bx_frame_put_header(l->data.data + l->data.end, BX_MSG_DATA, (uint16_t)(lane << BX_FRAME_LANE_SHIFT), stream, (uint32_t)len);
+    bx_frame_put_header(l->data.data + l->data.end, BX_MSG_DATA, (uint16_t)(lane << BX_FRAME_LANE_SHIFT),
+                        stream, (uint32_t)len);
     bx_buf_commit(&l->data, BX_FRAME_HEADER + len);
 }
 
@@ -304,13 +317,15 @@ int bx_link_send_data(struct bx_link *l, uint32_t stream, unsigned lane, const v
         return 0;
     if (len > l->data_max || framed_size(len) > data_space(l) || !data_queue_ready(l))
         return -ENOBUFS;
-    if (queue_frames(&l->data, BX_MSG_DATA, (uint16_t)(lane << BX_FRAME_LANE_SHIFT), stream, data, len, false) < 0)
+    if (queue_frames(&l->data, BX_MSG_DATA, (uint16_t)(lane << BX_FRAME_LANE_SHIFT), stream, data, len,
+                     false) < 0)
         return -ENOBUFS;
     return 0;
 }
 
 /* EOF and ordered messages: behind the data, in space of their own. */
-static int queue_ordered(struct bx_link *l, uint16_t type, uint16_t flags, uint32_t stream, const void *payload, size_t len)
+static int queue_ordered(struct bx_link *l, uint16_t type, uint16_t flags, uint32_t stream,
+                         const void *payload, size_t len)
 {
     if (framed_size(len) > l->data_max + BX_LINK_ORDERED_MAX - bx_buf_len(&l->data) || !data_queue_ready(l))
         return -BX_ERESOURCE;

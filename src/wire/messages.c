@@ -2,10 +2,10 @@
 /*
  * messages.c - control messages to and from their structs.
  *
- * nanopb does the fields with static maxima. Lists of strings are read here, straight from the payload, because a list
- * must be contiguous in the arena while a peer may mix the entries of two lists; so nanopb's callbacks for them stay
- * unset when decoding (it skips such fields) and are used for encoding only. Before nanopb sees a payload, the strings
- * in it are checked: it would cut one at an embedded NUL without a word.
+ * nanopb does the fields with static maxima. Lists of strings are read here, straight from the payload,
+ * because a list must be contiguous in the arena while a peer may mix the entries of two lists; so nanopb's
+ * callbacks for them stay unset when decoding (it skips such fields) and are used for encoding only. Before
+ * nanopb sees a payload, the strings in it are checked: it would cut one at an embedded NUL without a word.
  */
 #include "wire/messages.h"
 
@@ -17,8 +17,9 @@
 
 /* The largest message without lists; all of these are encoded on the stack. */
 #define PLAIN_MAX 4096
-_Static_assert(boxlite_BoxGone_size <= PLAIN_MAX && boxlite_BoxInfo_size <= PLAIN_MAX && boxlite_Error_size <= PLAIN_MAX &&
-                   boxlite_Exit_size <= PLAIN_MAX && boxlite_Ready_size <= PLAIN_MAX,
+_Static_assert(boxlite_BoxGone_size <= PLAIN_MAX && boxlite_BoxInfo_size <= PLAIN_MAX &&
+                   boxlite_Error_size <= PLAIN_MAX && boxlite_Exit_size <= PLAIN_MAX &&
+                   boxlite_Ready_size <= PLAIN_MAX,
                "PLAIN_MAX is too small");
 
 struct plain {
@@ -77,7 +78,8 @@ static int check_entry(const char *what, size_t number, size_t len, struct bx_er
     if (number > BX_ARGS_MAX)
         return bx_fail(err, BX_EINVALID, E2BIG, "E2BIG: more than %d %ss", BX_ARGS_MAX, what);
     if (len >= BX_ARG_MAX)
-        return bx_fail(err, BX_EINVALID, E2BIG, "E2BIG: %s %zu has %zu bytes, at most %d", what, number, len, BX_ARG_MAX - 1);
+        return bx_fail(err, BX_EINVALID, E2BIG, "E2BIG: %s %zu has %zu bytes, at most %d", what, number, len,
+                       BX_ARG_MAX - 1);
     return 0;
 }
 
@@ -115,8 +117,10 @@ static int next_field(pb_istream_t *s, struct field *ret)
     return pb_read(s, NULL, (size_t)len) ? 1 : -BX_ERPC;
 }
 
-/* Every string field: no NUL, and not longer than the struct takes. (No message nested in another has strings.) */
-static int check_strings(uint16_t type, const pb_msgdesc_t *fields, void *msg, const void *data, size_t len, struct bx_err *err)
+/* Every string field: no NUL, and not longer than the struct takes. (No message nested in another has
+ * strings.) */
+static int check_strings(uint16_t type, const pb_msgdesc_t *fields, void *msg, const void *data, size_t len,
+                         struct bx_err *err)
 {
     pb_istream_t s = pb_istream_from_buffer(data, len);
     pb_field_iter_t it;
@@ -126,10 +130,12 @@ static int check_strings(uint16_t type, const pb_msgdesc_t *fields, void *msg, c
     if (!pb_field_iter_begin(&it, fields, msg))
         return 0; /* a message without fields */
     while ((r = next_field(&s, &f)) > 0) {
-        if (!pb_field_iter_find(&it, f.tag) || PB_LTYPE(it.type) != PB_LTYPE_STRING || f.wire_type != PB_WT_STRING)
+        if (!pb_field_iter_find(&it, f.tag) || PB_LTYPE(it.type) != PB_LTYPE_STRING ||
+            f.wire_type != PB_WT_STRING)
             continue;
         if (memchr(f.data, '\0', f.len))
-            return bx_fail(err, BX_EINVALID, 0, "%s: NUL byte in text (field %u)", bx_msg_type_name(type), f.tag);
+            return bx_fail(err, BX_EINVALID, 0, "%s: NUL byte in text (field %u)", bx_msg_type_name(type),
+                           f.tag);
         if (PB_ATYPE(it.type) == PB_ATYPE_STATIC && f.len >= it.data_size)
             return bx_fail(err, BX_EINVALID, ENAMETOOLONG, "%s: text of %zu bytes, at most %u (field %u)",
                            bx_msg_type_name(type), f.len, (unsigned)it.data_size - 1, f.tag);
@@ -137,7 +143,8 @@ static int check_strings(uint16_t type, const pb_msgdesc_t *fields, void *msg, c
     return r < 0 ? malformed(type, PB_GET_ERROR(&s), err) : 0;
 }
 
-static int decode_struct(uint16_t type, const pb_msgdesc_t *fields, const void *data, size_t len, void *ret, struct bx_err *err)
+static int decode_struct(uint16_t type, const pb_msgdesc_t *fields, const void *data, size_t len, void *ret,
+                         struct bx_err *err)
 {
     pb_istream_t s = pb_istream_from_buffer(data, len);
     int r = check_strings(type, fields, ret, data, len, err);
@@ -158,7 +165,8 @@ int bx_msg_decode(uint16_t type, const void *data, size_t len, void *ret, struct
     return decode_struct(type, fields, data, len, ret, err);
 }
 
-/* A list that is being read: where it begins in the arena is an offset, because the arena moves while it grows. */
+/* A list that is being read: where it begins in the arena is an offset, because the arena moves while it
+ * grows. */
 struct list {
     uint32_t tag;
     const char *what;
@@ -167,7 +175,8 @@ struct list {
 };
 
 /* The entries of field list->tag, copied to the arena. The payload has been checked. */
-static int collect(uint16_t type, struct list *list, struct bx_buf *arena, const void *data, size_t len, struct bx_err *err)
+static int collect(uint16_t type, struct list *list, struct bx_buf *arena, const void *data, size_t len,
+                   struct bx_err *err)
 {
     pb_istream_t s = pb_istream_from_buffer(data, len);
     struct bx_strs *strs = list->ret;
@@ -187,14 +196,15 @@ static int collect(uint16_t type, struct list *list, struct bx_buf *arena, const
         bx_buf_add(arena, f.data, f.len);
         bx_buf_add(arena, "", 1);
         if (bx_buf_failed(arena))
-            return bx_fail(err, BX_EINVALID, E2BIG, "E2BIG: arguments and variables take more than %zu bytes", arena->max);
+            return bx_fail(err, BX_EINVALID, E2BIG, "E2BIG: arguments and variables take more than %zu bytes",
+                           arena->max);
     }
     strs->len = bx_buf_len(arena) - list->at;
     return 0;
 }
 
-static int decode_lists(uint16_t type, struct list *lists, size_t n, struct bx_buf *arena, const void *data, size_t len,
-                        struct bx_err *err)
+static int decode_lists(uint16_t type, struct list *lists, size_t n, struct bx_buf *arena, const void *data,
+                        size_t len, struct bx_err *err)
 {
     bx_buf_clear(arena);
     for (size_t i = 0; i < n; i++) {
@@ -208,7 +218,8 @@ static int decode_lists(uint16_t type, struct list *lists, size_t n, struct bx_b
     return 0;
 }
 
-int bx_msg_decode_hello(const void *data, size_t len, struct bx_buf *arena, struct bx_msg_hello *ret, struct bx_err *err)
+int bx_msg_decode_hello(const void *data, size_t len, struct bx_buf *arena, struct bx_msg_hello *ret,
+                        struct bx_err *err)
 {
     struct list lists[] = { { boxlite_Hello_features_tag, "feature", &ret->features, 0 } };
     int r;
@@ -218,7 +229,8 @@ int bx_msg_decode_hello(const void *data, size_t len, struct bx_buf *arena, stru
     return r < 0 ? r : decode_lists(BX_MSG_HELLO, lists, BX_ARRAY_SIZE(lists), arena, data, len, err);
 }
 
-int bx_msg_decode_start(const void *data, size_t len, struct bx_buf *arena, struct bx_msg_start *ret, struct bx_err *err)
+int bx_msg_decode_start(const void *data, size_t len, struct bx_buf *arena, struct bx_msg_start *ret,
+                        struct bx_err *err)
 {
     struct list lists[] = { { boxlite_Start_env_tag, "variable", &ret->env, 0 } };
     int r;
@@ -228,7 +240,8 @@ int bx_msg_decode_start(const void *data, size_t len, struct bx_buf *arena, stru
     return r < 0 ? r : decode_lists(BX_MSG_START, lists, BX_ARRAY_SIZE(lists), arena, data, len, err);
 }
 
-int bx_msg_decode_exec(const void *data, size_t len, struct bx_buf *arena, struct bx_msg_exec *ret, struct bx_err *err)
+int bx_msg_decode_exec(const void *data, size_t len, struct bx_buf *arena, struct bx_msg_exec *ret,
+                       struct bx_err *err)
 {
     struct list lists[] = { { boxlite_Exec_args_tag, "argument", &ret->args, 0 },
                             { boxlite_Exec_env_tag, "variable", &ret->env, 0 } };
@@ -244,11 +257,14 @@ int bx_msg_decode_exec(const void *data, size_t len, struct bx_buf *arena, struc
 static int send_failed(uint16_t type, int code, struct bx_err *err)
 {
     if (code == -BX_ERESOURCE)
-        return bx_fail(err, BX_ERESOURCE, 0, "%s: the peer does not read, its queue is full", bx_msg_type_name(type));
-    return bx_fail(err, BX_EINVALID, E2BIG, "E2BIG: %s is larger than %d bytes", bx_msg_type_name(type), BX_MESSAGE_MAX);
+        return bx_fail(err, BX_ERESOURCE, 0, "%s: the peer does not read, its queue is full",
+                       bx_msg_type_name(type));
+    return bx_fail(err, BX_EINVALID, E2BIG, "E2BIG: %s is larger than %d bytes", bx_msg_type_name(type),
+                   BX_MESSAGE_MAX);
 }
 
-static int send_plain(struct bx_link *l, uint16_t type, uint32_t stream, const void *msg, bool ordered, struct bx_err *err)
+static int send_plain(struct bx_link *l, uint16_t type, uint32_t stream, const void *msg, bool ordered,
+                      struct bx_err *err)
 {
     const pb_msgdesc_t *fields = plain_fields(type);
     uint8_t payload[PLAIN_MAX];
@@ -271,7 +287,8 @@ int bx_msg_send(struct bx_link *l, uint16_t type, uint32_t stream, const void *m
     return send_plain(l, type, stream, msg, false, err);
 }
 
-int bx_msg_send_ordered(struct bx_link *l, uint16_t type, uint32_t stream, const void *msg, struct bx_err *err)
+int bx_msg_send_ordered(struct bx_link *l, uint16_t type, uint32_t stream, const void *msg,
+                        struct bx_err *err)
 {
     return send_plain(l, type, stream, msg, true, err);
 }
@@ -309,8 +326,8 @@ static int check_list(const struct bx_strs *l, const char *what, struct bx_err *
 }
 
 /* Encodes a message with lists into one allocation of the size it needs, at most BX_MESSAGE_MAX. */
-static int send_with_lists(struct bx_link *l, uint16_t type, uint32_t stream, const pb_msgdesc_t *fields, const void *msg,
-                           struct bx_err *err)
+static int send_with_lists(struct bx_link *l, uint16_t type, uint32_t stream, const pb_msgdesc_t *fields,
+                           const void *msg, struct bx_err *err)
 {
     bx_cleanup_free uint8_t *payload = NULL;
     pb_ostream_t s;
@@ -378,7 +395,9 @@ int bx_msg_send_ok(struct bx_link *l, uint32_t stream, uint32_t request)
 
 int bx_msg_send_error(struct bx_link *l, uint32_t stream, uint32_t request, const struct bx_err *why)
 {
-    boxlite_Error msg = { .request = request, .code = (uint32_t)why->code, .sys_errno = (uint32_t)why->sys_errno };
+    boxlite_Error msg = { .request = request,
+                          .code = (uint32_t)why->code,
+                          .sys_errno = (uint32_t)why->sys_errno };
 
     _Static_assert(sizeof(msg.message) >= sizeof(why->msg), "an error's text fits its message");
     memcpy(msg.message, why->msg, strnlen(why->msg, sizeof(why->msg) - 1));

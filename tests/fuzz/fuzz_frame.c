@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A row of frames from anybody's bytes: never past the end, and a frame that is accepted is written again as the same bytes. */
+/* A row of frames from anybody's bytes: never past the end, and a frame that is accepted is written again
+ * as the same bytes. */
 #include <string.h>
 
 #include "wire/frame.h"
@@ -20,7 +21,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             bx_assert(n == 0 || (n == -BX_ERPC && err.code == BX_ERPC && err.msg[0]));
             return 0;
         }
-        bx_assert((size_t)n <= size - at && f.length <= BX_FRAME_PAYLOAD_MAX && (size_t)n == BX_FRAME_HEADER + f.length);
+        bx_assert((size_t)n <= size - at && f.length <= BX_FRAME_PAYLOAD_MAX &&
+                  (size_t)n == BX_FRAME_HEADER + f.length);
         bx_assert(f.payload == data + at + BX_FRAME_HEADER && f.type != 0 && bx_msg_type_name(f.type)[0]);
         bx_frame_put_header(header, f.type, f.flags, f.stream, f.length);
         bx_assert(memcmp(header, data + at, sizeof(header)) == 0);

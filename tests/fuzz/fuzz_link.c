@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A link that receives anybody's bytes, three times: whole, through the receive buffer, and in pieces whose sizes the input
- * chooses. All three must tell the same story to their handlers and come to the same end.
+ * A link that receives anybody's bytes, three times: whole, through the receive buffer, and in pieces whose
+ * sizes the input chooses. All three must tell the same story to their handlers and come to the same end.
  */
 #include <string.h>
 
@@ -32,7 +32,8 @@ static void event(struct story *s, uint32_t a, uint32_t b, uint32_t c, const uin
     mix(s, p, n);
 }
 
-static int on_message(struct bx_link *l, uint16_t type, uint32_t stream, const uint8_t *p, size_t n, struct bx_err *err)
+static int on_message(struct bx_link *l, uint16_t type, uint32_t stream, const uint8_t *p, size_t n,
+                      struct bx_err *err)
 {
     struct story *s = l->ud;
 
@@ -47,7 +48,8 @@ static int on_message(struct bx_link *l, uint16_t type, uint32_t stream, const u
     return 0;
 }
 
-static int on_data(struct bx_link *l, uint32_t stream, unsigned lane, const uint8_t *p, size_t n, struct bx_err *err)
+static int on_data(struct bx_link *l, uint32_t stream, unsigned lane, const uint8_t *p, size_t n,
+                   struct bx_err *err)
 {
     (void)err;
     bx_assert(n > 0 && n <= BX_FRAME_PAYLOAD_MAX && lane < BX_LANES && stream != 0);
@@ -109,8 +111,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         bx_assert(bx_buf_len(&l.rx) < BX_FRAME_HEADER + BX_FRAME_PAYLOAD_MAX || l.dead);
         bx_link_done(&l);
     }
-    bx_assert(ends[0] == ends[1] && stories[0].hash == stories[1].hash && stories[0].events == stories[1].events);
+    bx_assert(ends[0] == ends[1] && stories[0].hash == stories[1].hash &&
+              stories[0].events == stories[1].events);
     if (!restarts)
-        bx_assert(ends[0] == ends[2] && stories[0].hash == stories[2].hash && stories[0].events == stories[2].events);
+        bx_assert(ends[0] == ends[2] && stories[0].hash == stories[2].hash &&
+                  stories[0].events == stories[2].events);
     return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Every decoder on anybody's bytes. The first byte is the message's type. What is accepted can be sent, arrives as bytes that
- * decode again, and those, sent again, are the same bytes.
+ * Every decoder on anybody's bytes. The first byte is the message's type. What is accepted can be sent,
+ * arrives as bytes that decode again, and those, sent again, are the same bytes.
  */
 #include <string.h>
 
@@ -23,7 +23,8 @@ union any {
     boxlite_BoxGone gone; /* the others are smaller */
 };
 
-static int decode(uint16_t type, const void *p, size_t n, struct bx_buf *arena, union any *ret, struct bx_err *err)
+static int decode(uint16_t type, const void *p, size_t n, struct bx_buf *arena, union any *ret,
+                  struct bx_err *err)
 {
     switch (type) {
     case BX_MSG_HELLO:

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Two ends of a link and the lanes of two streams between them, driven by a list of operations (two bytes each). A model knows what must
- * come: on each lane every byte once and in order, no byte after the end, what was ordered behind data stays behind it, control in its
- * own order; never more under way than was allowed; queues within their bounds.
+ * Two ends of a link and the lanes of two streams between them, driven by a list of operations (two bytes
+ * each). A model knows what must come: on each lane every byte once and in order, no byte after the end, what
+ * was ordered behind data stays behind it, control in its own order; never more under way than was allowed;
+ * queues within their bounds.
  */
 #include <errno.h>
 #include <string.h>
@@ -17,9 +18,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 struct end {
     struct bx_lane lane;
-    uint64_t bytes;   /* sent or received */
-    uint64_t unused;  /* receiver: not yet consumed */
-    uint64_t marks;   /* ordered messages */
+    uint64_t bytes;  /* sent or received */
+    uint64_t unused; /* receiver: not yet consumed */
+    uint64_t marks;  /* ordered messages */
 };
 
 struct world {
@@ -40,8 +41,10 @@ static struct end *end_of(struct end ends[STREAMS][BX_LANES], uint32_t stream, u
     return &ends[stream - 1][lane];
 }
 
-/* At B: control carries its number; Truncated stands for any ordered message and tells how many bytes went before it. */
-static int b_message(struct bx_link *l, uint16_t type, uint32_t stream, const uint8_t *p, size_t n, struct bx_err *err)
+/* At B: control carries its number; Truncated stands for any ordered message and tells how many bytes went
+ * before it. */
+static int b_message(struct bx_link *l, uint16_t type, uint32_t stream, const uint8_t *p, size_t n,
+                     struct bx_err *err)
 {
     struct world *w = l->ud;
 
@@ -65,7 +68,8 @@ static int b_message(struct bx_link *l, uint16_t type, uint32_t stream, const ui
     return 0;
 }
 
-static int b_data(struct bx_link *l, uint32_t stream, unsigned lane, const uint8_t *p, size_t n, struct bx_err *err)
+static int b_data(struct bx_link *l, uint32_t stream, unsigned lane, const uint8_t *p, size_t n,
+                  struct bx_err *err)
 {
     struct world *w = l->ud;
     struct end *e = end_of(w->in, stream, lane);
@@ -91,7 +95,8 @@ static int b_eof(struct bx_link *l, uint32_t stream, unsigned lane, struct bx_er
 }
 
 /* At A: nothing but credit comes. */
-static int a_message(struct bx_link *l, uint16_t type, uint32_t stream, const uint8_t *p, size_t n, struct bx_err *err)
+static int a_message(struct bx_link *l, uint16_t type, uint32_t stream, const uint8_t *p, size_t n,
+                     struct bx_err *err)
 {
     struct world *w = l->ud;
     boxlite_Credit c;
@@ -100,7 +105,8 @@ static int a_message(struct bx_link *l, uint16_t type, uint32_t stream, const ui
     return bx_lane_grant(&end_of(w->out, stream, c.lane)->lane, c.bytes);
 }
 
-static int a_data(struct bx_link *l, uint32_t stream, unsigned lane, const uint8_t *p, size_t n, struct bx_err *err)
+static int a_data(struct bx_link *l, uint32_t stream, unsigned lane, const uint8_t *p, size_t n,
+                  struct bx_err *err)
 {
     (void)l, (void)stream, (void)lane, (void)p, (void)n;
     return bx_fail(err, BX_EINTERNAL, 0, "data at the sender");
@@ -163,7 +169,8 @@ static void put_control(struct world *w, bool big)
 {
     static const uint8_t zero[3 * BX_FRAME_PAYLOAD_MAX];
     boxlite_BoxInfoGet m = { w->control_sent };
-    int r = big ? bx_link_send(&w->a, BX_MSG_EXEC, 1, zero, sizeof(zero)) : bx_msg_send(&w->a, BX_MSG_BOX_INFO_GET, 0, &m, NULL);
+    int r = big ? bx_link_send(&w->a, BX_MSG_EXEC, 1, zero, sizeof(zero))
+                : bx_msg_send(&w->a, BX_MSG_BOX_INFO_GET, 0, &m, NULL);
 
     bx_assert(r == 0 || r == -BX_ERESOURCE);
     if (r == 0)
@@ -220,13 +227,15 @@ static void check_end(struct world *w)
         ;
     while (carry(&w->b, &w->a, SIZE_MAX, true) > 0)
         ;
-    bx_assert(w->control_got == w->control_sent && !bx_link_wants_write(&w->a) && !bx_link_wants_write(&w->b));
+    bx_assert(w->control_got == w->control_sent && !bx_link_wants_write(&w->a) &&
+              !bx_link_wants_write(&w->b));
     for (int s = 0; s < STREAMS; s++) {
         for (int k = 0; k < BX_LANES; k++) {
             struct end *out = &w->out[s][k], *in = &w->in[s][k];
 
             bx_assert(in->bytes == out->bytes && in->lane.eof == out->lane.eof && in->marks == out->marks);
-            /* What the sender may send is what the receiver allowed, and with what is in use makes the window. */
+            /* What the sender may send is what the receiver allowed, and with what is in use makes the
+             * window. */
             bx_assert(in->lane.credit == out->lane.credit);
             bx_assert(in->lane.credit + in->lane.consumed + in->unused == WINDOW);
         }

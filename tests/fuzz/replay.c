@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * replay.c - gives every file of the named directories (or the named files) to a fuzzer, once. For builds without libFuzzer:
- * what a fuzzer found stays found. A directory without files is a failure: a corpus that was lost would pass for ever.
+ * replay.c - gives every file of the named directories (or the named files) to a fuzzer, once. For builds
+ * without libFuzzer: what a fuzzer found stays found. A directory without files is a failure: a corpus that
+ * was lost would pass for ever.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -26,7 +27,8 @@ static int run_file(int dirfd, const char *dir, const char *name)
         fprintf(stderr, "%s/%s: %s\n", dir, name, strerror(errno));
         return -1;
     }
-    /* Exactly as large as the file, so that the sanitizer sees a read past its end; a fresh one also when it is empty. */
+    /* Exactly as large as the file, so that the sanitizer sees a read past its end; a fresh one also when
+     * it is empty. */
     data = malloc((size_t)st.st_size + (st.st_size == 0));
     n = data ? read(fd, data, (size_t)st.st_size) : -1;
     close(fd);
@@ -73,7 +75,8 @@ int main(int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         struct stat st;
 
-        if (stat(argv[i], &st) < 0 || (S_ISDIR(st.st_mode) ? run_directory(argv[i]) : run_file(AT_FDCWD, ".", argv[i])) < 0)
+        if (stat(argv[i], &st) < 0 ||
+            (S_ISDIR(st.st_mode) ? run_directory(argv[i]) : run_file(AT_FDCWD, ".", argv[i])) < 0)
             failed = 1;
     }
     return failed;

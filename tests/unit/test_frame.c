@@ -12,7 +12,8 @@
 
 static void header_is_little_endian_at_stated_offsets(void **state)
 {
-    static const uint8_t want[BX_FRAME_HEADER] = { 0x04, 0x03, 0, 0, 0x30, 0, 0, 0x02, 0x44, 0x33, 0x22, 0x11, 0, 0, 0, 0 };
+    static const uint8_t want[BX_FRAME_HEADER] = { 0x04, 0x03, 0,    0,    0x30, 0, 0, 0x02,
+                                                   0x44, 0x33, 0x22, 0x11, 0,    0, 0, 0 };
     uint8_t got[BX_FRAME_HEADER];
 
     (void)state;

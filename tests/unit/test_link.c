@@ -15,14 +15,15 @@
 #define FRAME_MAX (BX_FRAME_HEADER + BX_FRAME_PAYLOAD_MAX)
 #define DATA_MAX (4 * FRAME_MAX)
 
-/* Writes down what the handlers were given: "EXEC 1 5|DATA 1.1 3|EOF 1.1|", lengths only; contents are hashed. */
+/* Writes down what the handlers were given: "EXEC 1 5|DATA 1.1 3|EOF 1.1|", lengths only; contents are
+ * hashed. */
 struct record {
     char events[4096];
     size_t used;
     uint64_t hash;
     size_t data_bytes;
-    int refuse_type;  /* message: answer with an error */
-    int reset_type;   /* message: reset the link */
+    int refuse_type; /* message: answer with an error */
+    int reset_type;  /* message: reset the link */
 };
 
 static void note(struct record *r, const char *text)
@@ -39,7 +40,8 @@ static void hash(struct record *r, const uint8_t *p, size_t n)
         r->hash = (r->hash ^ p[i]) * 0x100000001b3ULL;
 }
 
-static int on_message(struct bx_link *l, uint16_t type, uint32_t stream, const uint8_t *p, size_t n, struct bx_err *err)
+static int on_message(struct bx_link *l, uint16_t type, uint32_t stream, const uint8_t *p, size_t n,
+                      struct bx_err *err)
 {
     struct record *r = l->ud;
     char text[64];
@@ -54,7 +56,8 @@ static int on_message(struct bx_link *l, uint16_t type, uint32_t stream, const u
     return 0;
 }
 
-static int on_data(struct bx_link *l, uint32_t stream, unsigned lane, const uint8_t *p, size_t n, struct bx_err *err)
+static int on_data(struct bx_link *l, uint32_t stream, unsigned lane, const uint8_t *p, size_t n,
+                   struct bx_err *err)
 {
     struct record *r = l->ud;
     char text[64];

@@ -24,7 +24,8 @@ struct loop {
     size_t len;
 };
 
-static int on_message(struct bx_link *l, uint16_t type, uint32_t stream, const uint8_t *p, size_t n, struct bx_err *err)
+static int on_message(struct bx_link *l, uint16_t type, uint32_t stream, const uint8_t *p, size_t n,
+                      struct bx_err *err)
 {
     struct loop *o = l->ud;
 
@@ -38,7 +39,8 @@ static int on_message(struct bx_link *l, uint16_t type, uint32_t stream, const u
     return 0;
 }
 
-static int on_data(struct bx_link *l, uint32_t stream, unsigned lane, const uint8_t *p, size_t n, struct bx_err *err)
+static int on_data(struct bx_link *l, uint32_t stream, unsigned lane, const uint8_t *p, size_t n,
+                   struct bx_err *err)
 {
     (void)l, (void)stream, (void)lane, (void)p, (void)n, (void)err;
     return 0;
@@ -104,10 +106,10 @@ static void there_and_back(struct loop *o, uint16_t type, const void *msg, size_
 }
 
 /* Static, because only then padding is zero for certain. */
-#define THERE_AND_BACK(type, kind, ...)                                                             \
-    do {                                                                                            \
-        static const kind msg = { __VA_ARGS__ };                                                    \
-        there_and_back(*state, type, &msg, sizeof(msg));                                            \
+#define THERE_AND_BACK(type, kind, ...) \
+    do { \
+        static const kind msg = { __VA_ARGS__ }; \
+        there_and_back(*state, type, &msg, sizeof(msg)); \
     } while (0)
 
 static void every_message_arrives_as_it_was_sent(void **state)
@@ -130,8 +132,8 @@ static void every_message_arrives_as_it_was_sent(void **state)
     THERE_AND_BACK(BX_MSG_CLAIM, boxlite_Claim, 1);
     THERE_AND_BACK(BX_MSG_CLOSE, boxlite_Close, 0);
     THERE_AND_BACK(BX_MSG_TRUNCATED, boxlite_Truncated, 1, 1ULL << 40);
-    THERE_AND_BACK(BX_MSG_BOX_INFO, boxlite_BoxInfo, BX_BOX_RUNNING, "tcg", 10, 11, "6.1.0", "userns, seccomp", 1, 2, 3, 4, 5, 6,
-                   7, 8, true);
+    THERE_AND_BACK(BX_MSG_BOX_INFO, boxlite_BoxInfo, BX_BOX_RUNNING, "tcg", 10, 11, "6.1.0",
+                   "userns, seccomp", 1, 2, 3, 4, 5, 6, 7, 8, true);
     THERE_AND_BACK(BX_MSG_BOX_INFO_GET, boxlite_BoxInfoGet, 1);
     THERE_AND_BACK(BX_MSG_BOX_STOP, boxlite_BoxStop, 1, 2, true);
     THERE_AND_BACK(BX_MSG_BOX_GONE, boxlite_BoxGone, BX_BOX_FAILED, -1, "agent died", BX_EENGINE);
@@ -160,8 +162,16 @@ static void assert_list(const struct bx_strs *got, const struct bx_strs *want)
 static void exec_arrives_with_its_lists(void **state)
 {
     struct loop *o = *state;
-    struct bx_msg_exec msg = { .pb = { .exec_id = "abcdefghijkl", .cwd = "/work", .user = "1000:1000", .tty = true, .rows = 24,
-                                       .cols = 80, .timeout_ms = 5000, .limits = { .nofile = 64 }, .stdin = true, .claim = 6 } };
+    struct bx_msg_exec msg = { .pb = { .exec_id = "abcdefghijkl",
+                                       .cwd = "/work",
+                                       .user = "1000:1000",
+                                       .tty = true,
+                                       .rows = 24,
+                                       .cols = 80,
+                                       .timeout_ms = 5000,
+                                       .limits = { .nofile = 64 },
+                                       .stdin = true,
+                                       .claim = 6 } };
     struct bx_msg_exec got;
     const char *s;
 
@@ -214,12 +224,23 @@ static void start_and_hello_arrive_with_their_lists(void **state)
 {
     struct loop *o = *state;
     /* static, as above: the structs are compared with their padding */
-    static struct bx_msg_start start = { .pb = { .realtime_ns = 1700000000000000000, .entropy = { 64, { 1, 2, 3 } }, .box_id = "abc",
-                                                 .hostname = "box", .machine_id = { 16, { 9 } }, .disk_size = 1ULL << 33,
-                                                 .working_dir = "/root", .user = "root", .capabilities = 0xa80425fb,
-                                                 .limits = { .pids = 100 }, .readonly_proc = true, .grow = true } };
+    static struct bx_msg_start start = { .pb = { .realtime_ns = 1700000000000000000,
+                                                 .entropy = { 64, { 1, 2, 3 } },
+                                                 .box_id = "abc",
+                                                 .hostname = "box",
+                                                 .machine_id = { 16, { 9 } },
+                                                 .disk_size = 1ULL << 33,
+                                                 .working_dir = "/root",
+                                                 .user = "root",
+                                                 .capabilities = 0xa80425fb,
+                                                 .limits = { .pids = 100 },
+                                                 .readonly_proc = true,
+                                                 .grow = true } };
     struct bx_msg_start got_start;
-    struct bx_msg_hello hello = { .pb = { .version = BX_WIRE_VERSION, .program = "boxlite-shim 0.1.0", .epoch = 42 } }, got_hello;
+    struct bx_msg_hello hello = { .pb = { .version = BX_WIRE_VERSION,
+                                          .program = "boxlite-shim 0.1.0",
+                                          .epoch = 42 } },
+                        got_hello;
 
     start.env = STRS("PATH=/bin\0HOME=/root");
     assert_int_equal(bx_msg_send_start(&o->l, &start, NULL), 0);
@@ -240,7 +261,8 @@ static void start_and_hello_arrive_with_their_lists(void **state)
 static void mixed_lists_are_told_apart(void **state)
 {
     struct loop *o = *state;
-    static const uint8_t payload[] = { 0x12, 1, 'a', 0x1a, 3, 'X', '=', '1', 0x12, 1, 'b', 0x1a, 3, 'Y', '=', '2', 0x12, 0 };
+    static const uint8_t payload[] = { 0x12, 1,   'a',  0x1a, 3,   'X', '=', '1',  0x12,
+                                       1,    'b', 0x1a, 3,    'Y', '=', '2', 0x12, 0 };
     struct bx_strs args = STRS("a\0b\0"), env = STRS("X=1\0Y=2");
     struct bx_msg_exec got;
 
@@ -252,8 +274,8 @@ static void mixed_lists_are_told_apart(void **state)
 static void fields_of_a_later_version_are_ignored(void **state)
 {
     /* Ok{request 5} with an unknown number, text, fixed32 and fixed64 around it */
-    static const uint8_t payload[] = { 0xf8, 0x07, 0x01, 0xf2, 0x07, 3, 'a', 0, 'b', 0x08, 5, 0xfd, 0x07, 1, 2, 3, 4,
-                                       0xf9, 0x07, 1, 2, 3, 4, 5, 6, 7, 8 };
+    static const uint8_t payload[] = { 0xf8, 0x07, 0x01, 0xf2, 0x07, 3, 'a', 0, 'b', 0x08, 5, 0xfd, 0x07, 1,
+                                       2,    3,    4,    0xf9, 0x07, 1, 2,   3, 4,   5,    6, 7,    8 };
     boxlite_Ok got;
 
     (void)state;
@@ -308,7 +330,9 @@ static void malformed_payload_is_refused(void **state)
     } bad[] = {
         { "length beyond the end", 3, { 0x0a, 5, 'x' } },
         { "number that does not end", 3, { 0x08, 0xff, 0xff } },
-        { "number of eleven bytes", 12, { 0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01 } },
+        { "number of eleven bytes",
+          12,
+          { 0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01 } },
         { "text where a number belongs", 3, { 0x12, 1, 'x' } },
         { "number where text belongs", 2, { 0x08, 1 } },
         { "a group", 1, { 0x0b } },
@@ -325,8 +349,8 @@ static void malformed_payload_is_refused(void **state)
             boxlite_BoxGone gone;  /* field 2 is a number */
         } got;
 
-        if (bx_msg_decode(bad[i].bytes[0] == 0x12 ? BX_MSG_BOX_GONE : BX_MSG_ATTACH, bad[i].bytes, bad[i].len, &got, &err) !=
-            -BX_ERPC)
+        if (bx_msg_decode(bad[i].bytes[0] == 0x12 ? BX_MSG_BOX_GONE : BX_MSG_ATTACH, bad[i].bytes, bad[i].len,
+                          &got, &err) != -BX_ERPC)
             fail_msg("accepted: %s", bad[i].what);
         assert_non_null(strstr(err.msg, "malformed"));
     }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The examples of docs/PROTOCOL.md are what the code does. A block "```hex NAME" holds bytes in hexadecimal, '#' starts a comment.
- * Each is made again by the senders, fed to a link, decoded and made once more; a block "refused: ..." must kill the link, one
- * "received: ..." is in a form that our senders do not choose. Every example below is in the text and the other way round.
+ * The examples of docs/PROTOCOL.md are what the code does. A block "```hex NAME" holds bytes in hexadecimal,
+ * '#' starts a comment. Each is made again by the senders, fed to a link, decoded and made once more; a block
+ * "refused: ..." must kill the link, one "received: ..." is in a form that our senders do not choose. Every
+ * example below is in the text and the other way round.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -82,15 +83,21 @@ static struct bx_strs strs(const char *data, size_t len)
 
 static void send_hello(struct bx_link *l)
 {
-    struct bx_msg_hello m = { .pb = { .version = BX_WIRE_VERSION, .program = "boxlite-shim 0.1.0", .epoch = 1 } };
+    struct bx_msg_hello m = { .pb = {
+                                  .version = BX_WIRE_VERSION, .program = "boxlite-shim 0.1.0", .epoch = 1 } };
 
     assert_int_equal(bx_msg_send_hello(l, &m, NULL), 0);
 }
 
 static void send_start(struct bx_link *l)
 {
-    struct bx_msg_start m = { .pb = { .realtime_ns = 1700000000000000000, .entropy = { .size = 64 }, .box_id = "b0xb0xb0xb0x",
-                                      .hostname = "box", .disk_size = 1 << 30, .working_dir = "/root", .user = "root",
+    struct bx_msg_start m = { .pb = { .realtime_ns = 1700000000000000000,
+                                      .entropy = { .size = 64 },
+                                      .box_id = "b0xb0xb0xb0x",
+                                      .hostname = "box",
+                                      .disk_size = 1 << 30,
+                                      .working_dir = "/root",
+                                      .user = "root",
                                       .grow = true } };
 
     for (int i = 0; i < 64; i++)
@@ -101,19 +108,21 @@ static void send_start(struct bx_link *l)
 
 static void send_exec(struct bx_link *l)
 {
-    struct bx_msg_exec m = { .pb = { .exec_id = "abcdefghijkl", .cwd = "/tmp", .limits = { .nofile = 64 }, .claim = 6 } };
+    struct bx_msg_exec m = {
+        .pb = { .exec_id = "abcdefghijkl", .cwd = "/tmp", .limits = { .nofile = 64 }, .claim = 6 }
+    };
 
     m.args = STRS("sh\0-c\0true");
     m.env = STRS("A=1");
     assert_int_equal(bx_msg_send_exec(l, STREAM, &m, NULL), 0);
 }
 
-#define SENDER(fn, type, kind, ...)                                                                 \
-    static void fn(struct bx_link *l)                                                               \
-    {                                                                                               \
-        kind m = { __VA_ARGS__ };                                                                   \
-                                                                                                    \
-        assert_int_equal(bx_msg_send(l, type, STREAM, &m, NULL), 0);                                \
+#define SENDER(fn, type, kind, ...) \
+    static void fn(struct bx_link *l) \
+    { \
+        kind m = { __VA_ARGS__ }; \
+\
+        assert_int_equal(bx_msg_send(l, type, STREAM, &m, NULL), 0); \
     }
 SENDER(send_started, BX_MSG_STARTED, boxlite_Started, .pid = 2, .exec_id = "abcdefghijkl")
 SENDER(send_error, BX_MSG_ERROR, boxlite_Error, .code = BX_EEXEC, .message = "nope", .sys_errno = 2)
@@ -165,7 +174,8 @@ static const struct {
 
 /* --- back to bytes: a link whose handlers decode and send on to another --- */
 
-static int again(struct bx_link *l, uint16_t type, uint32_t stream, const uint8_t *p, size_t n, struct bx_err *err)
+static int again(struct bx_link *l, uint16_t type, uint32_t stream, const uint8_t *p, size_t n,
+                 struct bx_err *err)
 {
     bx_cleanup_buf struct bx_buf arena = BX_BUF_INIT(BX_MESSAGE_MAX);
     static union {
@@ -193,7 +203,8 @@ static int again(struct bx_link *l, uint16_t type, uint32_t stream, const uint8_
     return r < 0 ? r : bx_msg_send(l->ud, type, stream, &m, err);
 }
 
-static int data_again(struct bx_link *l, uint32_t stream, unsigned lane, const uint8_t *p, size_t n, struct bx_err *err)
+static int data_again(struct bx_link *l, uint32_t stream, unsigned lane, const uint8_t *p, size_t n,
+                      struct bx_err *err)
 {
     (void)err;
     return bx_link_send_data(l->ud, stream, lane, p, n);
