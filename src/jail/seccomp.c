@@ -143,7 +143,8 @@ void bx_bpf_done(struct bx_bpf *b)
 #define CLONE_CHECKED                                                                                       \
     ((scmp_datum_t)(unsigned)(CLONE_VM | CLONE_THREAD | CLONE_SIGHAND | CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS |    \
                               CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_PTRACE))
-#define OPEN_CHECKED ((scmp_datum_t)(unsigned)(O_ACCMODE | O_CREAT | O_TRUNC | __O_TMPFILE))
+#define OPEN_TMPFILE 020000000u /* the bit alone: O_TMPFILE has O_DIRECTORY's too */
+#define OPEN_CHECKED ((scmp_datum_t)((unsigned)(O_ACCMODE | O_CREAT | O_TRUNC) | OPEN_TMPFILE))
 
 /* All accesses of openat that are not plain reading, as separate rows: libseccomp ORs rules of one call. */
 static int add_open_read(scmp_filter_ctx ctx, int nr)

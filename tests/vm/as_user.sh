@@ -1,0 +1,39 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# as_user.sh root|user|userns PROGRAM... : runs a test as this kind of user, with a temporary directory of its own. What the
+# caller cannot become is skipped (77; an error when BOXLITE_TEST_MUST_RUN is set).
+set -eu
+who=$1
+shift
+
+skip() {
+    echo "skipped: $1" >&2
+    if [ -n "${BOXLITE_TEST_MUST_RUN:-}" ]; then exit 1; else exit 77; fi
+}
+
+TMPDIR=$(mktemp -d /tmp/bxas-XXXXXX)
+export TMPDIR
+trap 'rm -rf "$TMPDIR"' EXIT
+case $who in
+root)
+    [ "$(id -u)" = 0 ] || skip "not root"
+    "$@"
+    ;;
+user)
+    if [ "$(id -u)" = 0 ]; then
+        chown 65534:65534 "$TMPDIR"
+        HOME=$TMPDIR setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all "$@"
+    else
+        "$@"
+    fi
+    ;;
+userns)
+    unshare -r true 2>/dev/null || skip "no user namespaces"
+    if [ "$(id -u)" = 0 ]; then
+        chown 65534:65534 "$TMPDIR"
+        setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all unshare -r "$@"
+    else
+        unshare -r "$@"
+    fi
+    ;;
+esac
