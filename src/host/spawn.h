@@ -2,9 +2,12 @@
 /*
  * spawn.h - starts a program of ours from inside somebody else's process.
  *
- * No fork of a possibly huge parent, no SIGCHLD, no zombie that another part of the program could steal or trip over:
- * clone(CLONE_VM | CLONE_VFORK | CLONE_PIDFD) without an exit signal. The caller watches the pidfd (bx_loop_add_child) or
- * waits with waitid(P_PIDFD, ..., WEXITED | __WALL).
+ * No fork of a possibly huge parent: clone(CLONE_VM | CLONE_VFORK | CLONE_PIDFD). The caller watches the pidfd
+ * (bx_loop_add_child) or waits with waitid(P_PIDFD, ..., WEXITED | __WALL), so it never takes a child of somebody else.
+ *
+ * The reverse cannot be had: exec makes SIGCHLD the exit signal of any child, so a host program that waits for *any*
+ * child may take this one's status. Its end is seen all the same (the pidfd tells); what matters must not hang on the exit
+ * status but on what the program answered through a descriptor.
  *
  * The program gets the descriptors it is given and no other, default signal dispositions, an empty signal mask. Safe
  * in a program with threads.
@@ -38,7 +41,8 @@ struct bx_spawn {
 /* The new process's pidfd (caller owns), or negative with err: also when its exec failed. ret_pid may be NULL. */
 int bx_spawn(const struct bx_spawn *s, pid_t *ret_pid, struct bx_err *err);
 
-/* Waits (blocks) for its end and reaps it: exit code, 128+N for death by signal N, or -errno. The pidfd stays open. */
+/* Waits (blocks) for its end and reaps it: exit code, 128+N for death by signal N, or -errno (-ECHILD:
+ * the host program has taken the status). The pidfd stays open. */
 int bx_spawn_wait(int pidfd);
 
 #endif

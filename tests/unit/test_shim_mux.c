@@ -1,0 +1,656 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The mux between clients and a guest, with real links at all ends: numbers, credit, bounds, farewells. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "shim/mux.h"
+
+/* One end that is not the mux: remembers what came, as one line per frame. */
+struct peer {
+    struct bx_link link;
+    char seen[8192];
+    size_t data_bytes; /* of lanes, not written to seen when large */
+    uint32_t last_stream;
+    boxlite_Error error;
+};
+
+static void note(struct peer *p, const char *fmt, ...)
+{
+    size_t n = strlen(p->seen);
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(p->seen + n, sizeof(p->seen) - n, fmt, ap);
+    va_end(ap);
+}
+
+static int peer_message(struct bx_link *l, uint16_t type, uint32_t stream, const uint8_t *payload, size_t len, struct bx_err *err)
+{
+    struct peer *p = l->ud;
+    boxlite_Credit credit;
+
+    p->last_stream = stream;
+    if (type == BX_MSG_ERROR)
+        assert_int_equal(bx_msg_decode(type, payload, len, &p->error, err), 0);
+    if (type == BX_MSG_CREDIT) {
+        assert_int_equal(bx_msg_decode(type, payload, len, &credit, err), 0);
+        note(p, "CREDIT %u lane %u %u;", stream, credit.lane, credit.bytes);
+    } else {
+        note(p, "%s %u;", bx_msg_type_name(type), stream);
+    }
+    return 0;
+}
+
+static int peer_data(struct bx_link *l, uint32_t stream, unsigned lane, const uint8_t *data, size_t len, struct bx_err *err)
+{
+    struct peer *p = l->ud;
+
+    (void)err;
+    p->data_bytes += len;
+    if (len < 40)
+        note(p, "DATA %u.%u %.*s;", stream, lane, (int)len, (const char *)data);
+    return 0;
+}
+
+static int peer_eof(struct bx_link *l, uint32_t stream, unsigned lane, struct bx_err *err)
+{
+    (void)err;
+    note(l->ud, "EOF %u.%u;", stream, lane);
+    return 0;
+}
+
+static const struct bx_link_ops peer_ops = { peer_message, peer_data, peer_eof };
+
+struct world {
+    struct bx_mux *mux;
+    struct peer guest, a, b;
+    struct bx_mux_client *ca, *cb;
+    char events[1024]; /* what the mux's owner was told */
+    int guest_error, client_error;
+};
+
+static int owner_guest(void *ud, uint16_t type, const uint8_t *payload, size_t len, struct bx_err *err)
+{
+    struct world *w = ud;
+
+    (void)payload;
+    (void)len;
+    (void)err;
+    snprintf(w->events, sizeof(w->events), "guest %s;", bx_msg_type_name(type));
+    return 0;
+}
+
+static int owner_client(void *ud, struct bx_mux_client *c, uint16_t type, const uint8_t *payload, size_t len, struct bx_err *err)
+{
+    struct world *w = ud;
+
+    (void)payload;
+    (void)len;
+    (void)err;
+    snprintf(w->events, sizeof(w->events), "%s %s;", (char *)bx_mux_client_ud(c), bx_msg_type_name(type));
+    return 0;
+}
+
+static void owner_main_exit(void *ud, const boxlite_Exit *e)
+{
+    struct world *w = ud;
+    size_t n = strlen(w->events);
+
+    snprintf(w->events + n, sizeof(w->events) - n, "main %d;", e ? e->code : -1);
+}
+
+static const struct bx_mux_ops owner_ops = { owner_guest, owner_client, owner_main_exit };
+
+static int setup(void **state)
+{
+    static char name_a[] = "a", name_b[] = "b";
+    struct world *w = calloc(1, sizeof(*w));
+
+    w->mux = bx_mux_new(&owner_ops, w);
+    w->ca = bx_mux_client_add(w->mux, name_a);
+    w->cb = bx_mux_client_add(w->mux, name_b);
+    bx_link_init(&w->guest.link, &peer_ops, &w->guest, 8 * 1024 * 1024);
+    bx_link_init(&w->a.link, &peer_ops, &w->a, 8 * 1024 * 1024);
+    bx_link_init(&w->b.link, &peer_ops, &w->b, 8 * 1024 * 1024);
+    *state = w;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct world *w = *state;
+
+    bx_mux_free(w->mux);
+    bx_link_done(&w->guest.link);
+    bx_link_done(&w->a.link);
+    bx_link_done(&w->b.link);
+    free(w);
+    return 0;
+}
+
+/* At most `max` bytes from one end to the other. */
+static int move(struct bx_link *from, struct bx_link *to, size_t max)
+{
+    const uint8_t *data;
+    size_t len;
+    int r = 0;
+
+    while (r == 0 && max > 0 && bx_link_output(from, &data, &len)) {
+        len = len < max ? len : max;
+        len = len < 100000 ? len : 100000;
+        r = bx_link_input(to, data, len, NULL);
+        bx_link_sent(from, len);
+        max -= len;
+    }
+    return r;
+}
+
+#define ALL ((size_t)-1)
+
+static void to_guest(struct world *w)
+{
+    struct bx_link *g = bx_mux_guest(w->mux);
+
+    if (w->ca)
+        w->client_error |= move(&w->a.link, bx_mux_client_link(w->ca), ALL);
+    if (w->cb)
+        w->client_error |= move(&w->b.link, bx_mux_client_link(w->cb), ALL);
+    assert_int_equal(move(g, &w->guest.link, ALL), 0);
+}
+
+static void from_guest(struct world *w)
+{
+    w->guest_error |= move(&w->guest.link, bx_mux_guest(w->mux), ALL);
+}
+
+/* The client reads `max` bytes. */
+static void client_reads(struct bx_mux_client *c, struct peer *p, size_t max)
+{
+    size_t before;
+
+    if (!c)
+        return;
+    do {
+        bx_mux_client_refill(c);
+        before = bx_mux_client_queued(c);
+        assert_int_equal(move(bx_mux_client_link(c), &p->link, max < 200000 ? max : 200000), 0);
+        max -= before - bx_mux_client_queued(c);
+    } while (max > 0 && bx_mux_client_queued(c) > 0 && bx_mux_client_queued(c) < before);
+    bx_mux_client_refill(c);
+}
+
+static void round_trip(struct world *w)
+{
+    to_guest(w);
+    from_guest(w);
+    client_reads(w->ca, &w->a, ALL);
+    client_reads(w->cb, &w->b, ALL);
+}
+
+static void send_exec(struct peer *p, uint32_t stream, bool in, uint32_t claimed, bool main)
+{
+    struct bx_msg_exec e = { .args = { "true", 5, 1 } };
+
+    snprintf(e.pb.exec_id, sizeof(e.pb.exec_id), "x");
+    e.pb.stdin = in;
+    e.pb.claim = claimed;
+    e.pb.main = main;
+    assert_int_equal(bx_msg_send_exec(&p->link, stream, &e, NULL), 0);
+}
+
+/* The guest's number of the stream that was opened last. */
+static uint32_t opened(struct world *w)
+{
+    to_guest(w);
+    return w->guest.last_stream;
+}
+
+static void send_started(struct world *w, uint32_t gs)
+{
+    boxlite_Started s = { .pid = 5 };
+
+    assert_int_equal(bx_msg_send(&w->guest.link, BX_MSG_STARTED, gs, &s, NULL), 0);
+}
+
+static void send_exit(struct world *w, uint32_t gs, int code)
+{
+    boxlite_Exit e = { .code = code };
+
+    assert_int_equal(bx_msg_send_ordered(&w->guest.link, BX_MSG_EXIT, gs, &e, NULL), 0);
+}
+
+static void send_output(struct world *w, uint32_t gs, size_t len)
+{
+    char *data = calloc(1, len);
+
+    assert_int_equal(bx_link_send_data(&w->guest.link, gs, BX_LANE_STDOUT, data, len), 0);
+    free(data);
+}
+
+static void two_clients_may_use_the_same_number(void **state)
+{
+    struct world *w = *state;
+    uint32_t ga, gb;
+
+    send_exec(&w->a, 7, false, 6, false);
+    ga = opened(w);
+    send_exec(&w->b, 7, false, 6, false);
+    gb = opened(w);
+    assert_int_not_equal(ga, gb);
+    send_started(w, gb);
+    send_started(w, ga);
+    bx_link_send_data(&w->guest.link, ga, 1, "for a", 5);
+    bx_link_send_data(&w->guest.link, gb, 2, "for b", 5);
+    bx_link_send_eof(&w->guest.link, gb, 2);
+    send_exit(w, ga, 0);
+    round_trip(w);
+    assert_string_equal(w->a.seen, "STARTED 7;DATA 7.1 for a;EXIT 7;");
+    assert_string_equal(w->b.seen, "STARTED 7;DATA 7.2 for b;EOF 7.2;");
+    assert_int_equal(bx_mux_counts(w->mux).execs_total, 2);
+    assert_int_equal(bx_mux_counts(w->mux).execs_running, 1);
+    assert_int_equal(bx_mux_pending(w->mux), 0);
+    assert_int_equal(w->guest_error, 0);
+}
+
+static void stdin_and_its_credit_pass_and_more_than_allowed_does_not(void **state)
+{
+    struct world *w = *state;
+    uint32_t gs;
+    char *data = calloc(1, BX_WINDOW);
+
+    send_exec(&w->a, 1, true, 6, false);
+    gs = opened(w);
+    send_started(w, gs);
+    assert_int_equal(bx_link_send_data(&w->a.link, 1, 0, data, BX_WINDOW), 0);
+    round_trip(w);
+    assert_int_equal(w->guest.data_bytes, BX_WINDOW);
+    assert_int_equal(bx_msg_send_credit(&w->guest.link, gs, 0, 100), 0);
+    round_trip(w);
+    assert_non_null(strstr(w->a.seen, "CREDIT 1 lane 0 100;"));
+    assert_int_equal(bx_link_send_data(&w->a.link, 1, 0, data, 100), 0);
+    bx_link_send_eof(&w->a.link, 1, 0);
+    round_trip(w);
+    assert_int_equal(w->guest.data_bytes, BX_WINDOW + 100);
+    assert_non_null(strstr(w->guest.seen, "EOF"));
+    assert_int_equal(w->client_error, 0);
+    assert_int_equal(bx_link_send_data(&w->a.link, 1, 0, data, 1), 0);
+    to_guest(w);
+    assert_int_not_equal(w->client_error, 0);
+    free(data);
+}
+
+static void a_guest_that_sends_more_than_allowed_is_found_out(void **state)
+{
+    struct world *w = *state;
+    uint32_t gs;
+
+    send_exec(&w->a, 1, false, 2, false);
+    gs = opened(w);
+    send_started(w, gs);
+    send_output(w, gs, BX_WINDOW);
+    from_guest(w);
+    assert_int_equal(w->guest_error, 0);
+    send_output(w, gs, 1);
+    from_guest(w);
+    assert_int_not_equal(w->guest_error, 0);
+}
+
+static void output_of_a_lane_nobody_claimed_is_refused(void **state)
+{
+    struct world *w = *state;
+    uint32_t gs;
+
+    send_exec(&w->a, 1, false, 2, false);
+    gs = opened(w);
+    assert_int_equal(bx_link_send_data(&w->guest.link, gs, 2, "x", 1), 0);
+    from_guest(w);
+    assert_int_not_equal(w->guest_error, 0);
+}
+
+static void a_claim_gives_a_window_once(void **state)
+{
+    struct world *w = *state;
+    boxlite_Claim claim = { .lane = 2 };
+    uint32_t gs;
+
+    send_exec(&w->a, 1, false, 0, false);
+    gs = opened(w);
+    send_started(w, gs);
+    assert_int_equal(bx_msg_send(&w->a.link, BX_MSG_CLAIM, 1, &claim, NULL), 0);
+    to_guest(w);
+    assert_int_equal(bx_link_send_data(&w->guest.link, gs, 2, "late", 4), 0);
+    round_trip(w);
+    assert_non_null(strstr(w->a.seen, "DATA 1.2 late;"));
+    assert_int_equal(w->guest_error, 0);
+}
+
+static void a_client_that_does_not_read_stops_its_own_stream_only(void **state)
+{
+    struct world *w = *state;
+    uint32_t ga, gb;
+    size_t sent = 0;
+
+    send_exec(&w->a, 1, false, 2, false);
+    ga = opened(w);
+    send_exec(&w->b, 1, false, 2, false);
+    gb = opened(w);
+    send_started(w, ga);
+    send_started(w, gb);
+    /* a grants credit for ever and never reads */
+    for (int i = 0; i < 64; i++) {
+        send_output(w, ga, BX_WINDOW / 4);
+        sent += BX_WINDOW / 4;
+        from_guest(w);
+        assert_int_equal(bx_msg_send_credit(&w->a.link, 1, 1, BX_WINDOW / 4), 0);
+        w->guest.seen[0] = '\0';
+        to_guest(w);
+        if (!strstr(w->guest.seen, "CREDIT"))
+            break;
+    }
+    assert_int_equal(w->guest_error, 0);
+    assert_true(sent <= BX_MUX_HOLD + BX_WINDOW);
+    assert_true(bx_mux_client_queued(w->ca) <= BX_MUX_HOLD + 2 * BX_WINDOW);
+    /* b is served meanwhile */
+    bx_link_send_data(&w->guest.link, gb, 1, "hello", 5);
+    from_guest(w);
+    client_reads(w->cb, &w->b, ALL);
+    assert_non_null(strstr(w->b.seen, "DATA 1.1 hello;"));
+    /* when a reads again, everything arrives in order and its credit is released */
+    w->guest.seen[0] = '\0';
+    client_reads(w->ca, &w->a, ALL);
+    assert_int_equal(w->a.data_bytes, sent);
+    to_guest(w);
+    assert_non_null(strstr(w->guest.seen, "CREDIT"));
+    assert_null(bx_mux_client_condemned(w->ca));
+}
+
+static void order_is_kept_through_the_backlog(void **state)
+{
+    struct world *w = *state;
+    uint32_t gs;
+
+    send_exec(&w->a, 1, false, 2, false);
+    gs = opened(w);
+    send_started(w, gs);
+    send_output(w, gs, BX_WINDOW - 4); /* beyond the link's own queue */
+    bx_link_send_data(&w->guest.link, gs, 1, "last", 4);
+    bx_link_send_eof(&w->guest.link, gs, 1);
+    send_exit(w, gs, 3);
+    from_guest(w);
+    client_reads(w->ca, &w->a, 300000);
+    assert_null(strstr(w->a.seen, "EXIT"));
+    client_reads(w->ca, &w->a, ALL);
+    assert_string_equal(w->a.seen, "STARTED 1;DATA 1.1 last;EOF 1.1;EXIT 1;");
+    assert_int_equal(w->a.data_bytes, BX_WINDOW);
+}
+
+static void unread_output_of_very_many_streams_ends_the_client(void **state)
+{
+    struct world *w = *state;
+
+    for (uint32_t i = 1; i <= 200 && !bx_mux_client_condemned(w->ca); i++) {
+        uint32_t gs;
+
+        send_exec(&w->a, i, false, 2, false);
+        gs = opened(w);
+        send_started(w, gs);
+        send_output(w, gs, BX_WINDOW);
+        from_guest(w);
+    }
+    assert_non_null(bx_mux_client_condemned(w->ca));
+    assert_int_equal(w->guest_error, 0);
+    assert_true(bx_mux_client_queued(w->ca) <= BX_MUX_CLIENT_MAX + BX_MUX_CLIENT_DATA + BX_LINK_ORDERED_MAX + 65536);
+    bx_mux_client_remove(w->ca);
+    w->ca = NULL;
+    assert_int_equal(bx_mux_counts(w->mux).streams, 0);
+}
+
+static void a_client_that_leaves_closes_its_streams_and_late_frames_are_dropped(void **state)
+{
+    struct world *w = *state;
+    uint32_t gs;
+
+    send_exec(&w->a, 1, false, 2, false);
+    gs = opened(w);
+    send_exec(&w->b, 1, false, 2, false);
+    to_guest(w);
+    w->guest.seen[0] = '\0';
+    bx_mux_client_remove(w->ca);
+    w->ca = NULL;
+    to_guest(w);
+    assert_string_equal(w->guest.seen, "CLOSE 1;");
+    bx_link_send_data(&w->guest.link, gs, 1, "late", 4);
+    send_exit(w, gs, 0);
+    round_trip(w);
+    assert_string_equal(w->b.seen, "");
+    assert_int_equal(w->guest_error, 0);
+    assert_int_equal(bx_mux_pending(w->mux), 1); /* that of b */
+}
+
+static void the_main_process_is_watched_after_its_client_left(void **state)
+{
+    struct world *w = *state;
+    uint32_t watch;
+
+    send_exec(&w->a, 1, false, 0, true);
+    send_started(w, opened(w));
+    round_trip(w);
+    bx_mux_client_remove(w->ca);
+    w->ca = NULL;
+    w->guest.seen[0] = '\0';
+    watch = opened(w);
+    assert_string_equal(w->guest.seen, "CLOSE 1;ATTACH 2;");
+    send_started(w, watch);
+    send_exit(w, watch, 42);
+    from_guest(w);
+    assert_string_equal(w->events, "main 42;");
+}
+
+static void an_exit_of_the_main_process_under_way_is_not_lost(void **state)
+{
+    struct world *w = *state;
+    uint32_t gs, watch;
+    boxlite_Error e = { .code = BX_ENOTFOUND };
+
+    send_exec(&w->a, 1, false, 0, true);
+    gs = opened(w);
+    send_started(w, gs);
+    round_trip(w);
+    send_exit(w, gs, 9); /* the guest had sent it before it saw Close */
+    bx_mux_client_remove(w->ca);
+    w->ca = NULL;
+    watch = opened(w);
+    from_guest(w);
+    assert_string_equal(w->events, "main 9;");
+    assert_int_equal(bx_msg_send(&w->guest.link, BX_MSG_ERROR, watch, &e, NULL), 0);
+    from_guest(w);
+    assert_string_equal(w->events, "main 9;");
+}
+
+static void a_main_process_that_cannot_be_started_does_not_end_the_box(void **state)
+{
+    struct world *w = *state;
+    boxlite_Error e = { .code = BX_EEXEC, .message = "not found" };
+
+    send_exec(&w->a, 1, false, 0, true);
+    assert_int_equal(bx_msg_send(&w->guest.link, BX_MSG_ERROR, opened(w), &e, NULL), 0);
+    round_trip(w);
+    assert_string_equal(w->a.seen, "ERROR 1;");
+    assert_string_equal(w->a.error.message, "not found");
+    assert_string_equal(w->events, "");
+    /* and the number may be used again */
+    send_exec(&w->a, 1, false, 0, true);
+    send_started(w, opened(w));
+    round_trip(w);
+    assert_string_equal(w->a.seen, "ERROR 1;STARTED 1;");
+    assert_int_equal(w->client_error, 0);
+}
+
+static void requests_are_counted_until_they_are_answered(void **state)
+{
+    struct world *w = *state;
+    boxlite_Signal s = { .request = 5, .signo = 15 }, silent = { .signo = 15 };
+    boxlite_Error e = { .request = 5, .code = BX_ENOTFOUND };
+    uint32_t gs;
+
+    send_exec(&w->a, 1, false, 0, false);
+    gs = opened(w);
+    assert_int_equal(bx_mux_pending(w->mux), 1);
+    send_started(w, gs);
+    from_guest(w);
+    assert_int_equal(bx_msg_send(&w->a.link, BX_MSG_SIGNAL, 1, &s, NULL), 0);
+    assert_int_equal(bx_msg_send(&w->a.link, BX_MSG_SIGNAL, 1, &s, NULL), 0);
+    assert_int_equal(bx_msg_send(&w->a.link, BX_MSG_SIGNAL, 1, &silent, NULL), 0);
+    to_guest(w);
+    assert_int_equal(bx_mux_pending(w->mux), 2);
+    assert_int_equal(bx_msg_send_ok(&w->guest.link, gs, 5), 0);
+    assert_int_equal(bx_msg_send(&w->guest.link, BX_MSG_ERROR, gs, &e, NULL), 0);
+    round_trip(w);
+    assert_int_equal(bx_mux_pending(w->mux), 0);
+    assert_string_equal(w->a.seen, "STARTED 1;OK 1;ERROR 1;");
+    assert_int_equal(bx_mux_counts(w->mux).streams, 1); /* the refusal of a signal does not close it */
+}
+
+static void after_the_gate_is_closed_new_streams_are_answered_with_the_reason(void **state)
+{
+    struct world *w = *state;
+
+    bx_mux_close_gate(w->mux, "the box is stopping");
+    send_exec(&w->a, 1, false, 0, false);
+    round_trip(w);
+    assert_string_equal(w->guest.seen, "");
+    assert_int_equal(w->a.error.code, BX_ESTOPPED);
+    assert_string_equal(w->a.error.message, "the box is stopping");
+}
+
+static void the_last_message_comes_after_all_output(void **state)
+{
+    struct world *w = *state;
+    struct bx_err why = BX_ERR_INIT;
+    boxlite_BoxGone gone = { .state = BX_BOX_FAILED };
+    uint32_t gs;
+
+    send_exec(&w->a, 1, false, 2, false);
+    gs = opened(w);
+    send_output(w, gs, BX_WINDOW - 4);
+    bx_link_send_data(&w->guest.link, gs, 1, "last", 4);
+    from_guest(w);
+    bx_fail(&why, BX_EENGINE, 0, "the machine ended");
+    bx_mux_fail_streams(w->mux, &why);
+    bx_mux_client_send_last(w->ca, BX_MSG_BOX_GONE, &gone);
+    client_reads(w->ca, &w->a, ALL);
+    assert_string_equal(w->a.seen, "DATA 1.1 last;ERROR 1;BOX_GONE 0;");
+    assert_string_equal(w->a.error.message, "the machine ended");
+    assert_int_equal(w->a.data_bytes, BX_WINDOW);
+    assert_int_equal(bx_mux_counts(w->mux).streams, 0);
+}
+
+static void a_number_in_use_or_a_message_in_the_wrong_direction_is_a_protocol_error(void **state)
+{
+    struct world *w = *state;
+    uint32_t gs;
+
+    send_exec(&w->a, 1, false, 0, false);
+    gs = opened(w);
+    send_exec(&w->a, 1, false, 0, false);
+    to_guest(w);
+    assert_int_not_equal(w->client_error, 0);
+    w->client_error = 0;
+    bx_link_send_data(&w->b.link, 3, 1, "x", 1); /* output from a client */
+    to_guest(w);
+    assert_int_not_equal(w->client_error, 0);
+    assert_int_equal(bx_link_send(&w->guest.link, BX_MSG_EXEC, gs, NULL, 0), 0);
+    from_guest(w);
+    assert_int_not_equal(w->guest_error, 0);
+}
+
+static void an_unknown_message_is_answered_and_others_go_on(void **state)
+{
+    struct world *w = *state;
+
+    send_exec(&w->a, 1, false, 0, false);
+    send_exec(&w->a, 2, false, 0, false);
+    to_guest(w);
+    w->guest.seen[0] = '\0';
+    assert_int_equal(bx_link_send(&w->a.link, 0x99, 1, "?", 1), 0);
+    round_trip(w);
+    assert_string_equal(w->a.seen, "ERROR 1;");
+    assert_int_equal(w->a.error.code, BX_EUNSUPPORTED);
+    assert_string_equal(w->guest.seen, "CLOSE 1;");
+    assert_int_equal(bx_mux_counts(w->mux).streams, 1);
+    assert_int_equal(w->client_error, 0);
+}
+
+static void streams_and_clients_are_limited(void **state)
+{
+    struct world *w = *state;
+    struct bx_mux_client *more[BX_CLIENTS_MAX];
+    size_t n = 0;
+
+    for (uint32_t i = 1; i <= BX_STREAMS_MAX; i++)
+        send_exec(&w->a, i, false, 0, false);
+    round_trip(w);
+    assert_string_equal(w->a.seen, "");
+    send_exec(&w->b, 1, false, 0, false);
+    round_trip(w);
+    assert_int_equal(w->b.error.code, BX_ERESOURCE);
+    while (n < BX_CLIENTS_MAX && (more[n] = bx_mux_client_add(w->mux, NULL)))
+        n++;
+    assert_int_equal(n, BX_CLIENTS_MAX - 2);
+}
+
+static void clients_are_not_read_while_the_guest_does_not_read(void **state)
+{
+    struct world *w = *state;
+    char *data = calloc(1, BX_WINDOW);
+    uint32_t i;
+
+    for (i = 1; bx_mux_may_read(w->mux) && i < 100; i++) {
+        send_exec(&w->a, i, true, 0, false);
+        move(&w->a.link, bx_mux_client_link(w->ca), ALL);
+        assert_int_equal(bx_link_send_data(&w->a.link, i, 0, data, 200000), 0);
+        w->client_error |= move(&w->a.link, bx_mux_client_link(w->ca), ALL);
+    }
+    assert_true(i > 5 && i < 100);
+    assert_int_equal(w->client_error, 0);
+    assert_int_equal(move(bx_mux_guest(w->mux), &w->guest.link, ALL), 0);
+    assert_true(bx_mux_may_read(w->mux));
+    free(data);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(two_clients_may_use_the_same_number),
+        T(stdin_and_its_credit_pass_and_more_than_allowed_does_not),
+        T(a_guest_that_sends_more_than_allowed_is_found_out),
+        T(output_of_a_lane_nobody_claimed_is_refused),
+        T(a_claim_gives_a_window_once),
+        T(a_client_that_does_not_read_stops_its_own_stream_only),
+        T(order_is_kept_through_the_backlog),
+        T(unread_output_of_very_many_streams_ends_the_client),
+        T(a_client_that_leaves_closes_its_streams_and_late_frames_are_dropped),
+        T(the_main_process_is_watched_after_its_client_left),
+        T(an_exit_of_the_main_process_under_way_is_not_lost),
+        T(a_main_process_that_cannot_be_started_does_not_end_the_box),
+        T(requests_are_counted_until_they_are_answered),
+        T(after_the_gate_is_closed_new_streams_are_answered_with_the_reason),
+        T(the_last_message_comes_after_all_output),
+        T(a_number_in_use_or_a_message_in_the_wrong_direction_is_a_protocol_error),
+        T(an_unknown_message_is_answered_and_others_go_on),
+        T(streams_and_clients_are_limited),
+        T(clients_are_not_read_while_the_guest_does_not_read),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
