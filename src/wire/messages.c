@@ -329,8 +329,9 @@ static int check_list(const struct bx_strs *l, const char *what, struct bx_err *
 static int send_with_lists(struct bx_link *l, uint16_t type, uint32_t stream, const pb_msgdesc_t *fields,
                            const void *msg, struct bx_err *err)
 {
-    bx_cleanup_free uint8_t *payload = NULL;
+    bx_cleanup_buf struct bx_buf payload = BX_BUF_INIT(BX_MESSAGE_MAX);
     pb_ostream_t s;
+    uint8_t *dst;
     size_t size;
     int r;
 
@@ -338,13 +339,13 @@ static int send_with_lists(struct bx_link *l, uint16_t type, uint32_t stream, co
         return bx_fail(err, BX_EINVALID, 0, "%s: a text does not end", bx_msg_type_name(type));
     if (size > BX_MESSAGE_MAX)
         return send_failed(type, -BX_EINVALID, err);
-    payload = malloc(BX_MAX(size, (size_t)1));
-    if (!payload)
+    dst = bx_buf_reserve(&payload, size);
+    if (!dst)
         return bx_fail(err, BX_ERESOURCE, ENOMEM, "%s of %zu bytes", bx_msg_type_name(type), size);
-    s = pb_ostream_from_buffer(payload, size);
+    s = pb_ostream_from_buffer(dst, size);
     if (!pb_encode(&s, fields, msg))
         return bx_fail(err, BX_EINVALID, 0, "encode %s: %s", bx_msg_type_name(type), PB_GET_ERROR(&s));
-    r = bx_link_send(l, type, stream, payload, s.bytes_written);
+    r = bx_link_send(l, type, stream, dst, s.bytes_written);
     return r < 0 ? send_failed(type, r, err) : 0;
 }
 
