@@ -23,6 +23,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -99,6 +100,49 @@ static void fill_super(ext2_filsys fs, const struct bx_ext4_options *o)
     sb->s_creator_os = EXT2_OS_LINUX;
 }
 
+/* libext2fs's own ext2fs_add_journal_inode reads the host's mount table, which this program may not. */
+static int make_journal(struct bx_ext4 *w, struct bx_err *err)
+{
+    struct ext2_super_block *sb = w->fs->super;
+    struct ext2fs_journal_params params = {
+        .num_journal_blocks = w->opt.size >= JOURNAL_NORMAL_MIN ? JOURNAL_NORMAL : JOURNAL_SMALL,
+    };
+    struct bx_ext4_time now = { .sec = w->fs->now };
+    struct bx_ext4_attr attr = {
+        .mode = S_IFREG | 0600,
+        .links = 1,
+        .atime = now,
+        .mtime = now,
+        .ctime = now,
+        .crtime = now,
+    };
+    char *jsb = NULL;
+    bx_ext4_file_begin(w);
+    int r = bx_ext4_append_unwritten(w, params.num_journal_blocks, err);
+    if (r < 0)
+        return r;
+    errcode_t e = ext2fs_create_journal_superblock2(w->fs, &params, 0, &jsb);
+    if (e)
+        return bx_ext4_fail(w, e, err, "make the journal");
+    r = bx_ext4_io_write(&w->io, jsb, BX_EXT4_BLOCK, (uint64_t)w->extents[0].physical * BX_EXT4_BLOCK);
+    ext2fs_free_mem(&jsb);
+    if (r < 0)
+        return bx_ext4_fail_sys(w, r, err, "make the journal");
+    r = bx_ext4_put_file(w, EXT2_JOURNAL_INO, &attr, w->pos, w->extents, w->n_extents, err);
+    if (r < 0)
+        return r;
+    const struct ext2_inode_large *in =
+        (const void *)(w->window + (EXT2_JOURNAL_INO - 1) * BX_EXT4_INODE_SIZE); /* the window's first inode is 1 */
+    sb->s_journal_inum = EXT2_JOURNAL_INO;
+    sb->s_jnl_backup_type = EXT3_JNL_BACKUP_BLOCKS;
+    memcpy(sb->s_jnl_blocks, in->i_block, sizeof(in->i_block));
+    sb->s_jnl_blocks[15] = in->i_size_high;
+    sb->s_jnl_blocks[16] = in->i_size;
+    ext2fs_set_feature_journal(sb);
+    w->last_ino = 0; /* the caller's numbers begin with the root's */
+    return 0;
+}
+
 static int lay_out(struct bx_ext4 *w, struct bx_err *err)
 {
     ext2_filsys fs = w->fs;
@@ -110,15 +154,7 @@ static int lay_out(struct bx_ext4 *w, struct bx_err *err)
     for (dgrp_t g = 0; g < fs->group_desc_count; g++)
         ext2fs_bg_flags_set(fs, g, EXT2_BG_INODE_ZEROED);
 
-    blk64_t goal = 0; /* the journal lies at the first free place */
-    e = ext2fs_find_first_zero_block_bitmap2(fs->block_map, 0, w->blocks - 1, &goal);
-    if (!e) {
-        struct ext2fs_journal_params journal = {
-            .num_journal_blocks = w->opt.size >= JOURNAL_NORMAL_MIN ? JOURNAL_NORMAL : JOURNAL_SMALL,
-        };
-        e = ext2fs_add_journal_inode3(fs, &journal, goal, EXT2_MKJOURNAL_LAZYINIT);
-    }
-    return e ? bx_ext4_fail(w, e, err, "make the journal") : 0;
+    return make_journal(w, err);
 }
 
 static int check_options(const struct bx_ext4_options *o, struct bx_err *err)
@@ -152,7 +188,8 @@ int bx_ext4_new(const struct bx_ext4_options *options, struct bx_ext4 **ret, str
     struct ext2_super_block param = { 0 };
     fill_param(&param, options);
     bx_ext4_io_next = &w->io;
-    errcode_t e = ext2fs_initialize("image", EXT2_FLAG_64BITS | EXT2_FLAG_EXCLUSIVE, &param, &bx_ext4_io_manager,
+    /* the library looks at what its name names; the empty one names nothing anywhere */
+    errcode_t e = ext2fs_initialize("", EXT2_FLAG_64BITS | EXT2_FLAG_EXCLUSIVE, &param, &bx_ext4_io_manager,
                                     &w->fs);
     bx_ext4_io_next = NULL;
     if (e) {
@@ -160,12 +197,8 @@ int bx_ext4_new(const struct bx_ext4_options *options, struct bx_ext4 **ret, str
     } else {
         fill_super(w->fs, options);
         w->blocks = ext2fs_blocks_count(w->fs->super); /* a last group too small for its own tables is left out */
-        r = lay_out(w, err);
-    }
-    if (r >= 0) {
         w->group_dirs = calloc(w->fs->group_desc_count, sizeof(*w->group_dirs));
-        if (!w->group_dirs)
-            r = bx_fail(err, BX_ERESOURCE, ENOMEM, "ext4 writer");
+        r = w->group_dirs ? lay_out(w, err) : bx_fail(err, BX_ERESOURCE, ENOMEM, "ext4 writer");
     }
     if (r < 0) {
         bx_ext4_free(w);

@@ -160,6 +160,21 @@ int bx_ext4_append_blocks(struct bx_ext4 *w, const uint8_t *data, uint64_t n, st
     return r;
 }
 
+int bx_ext4_append_unwritten(struct bx_ext4 *w, uint64_t n, struct bx_err *err)
+{
+    while (n > 0) {
+        uint64_t block = 0, got = 0;
+        int r = bx_ext4_alloc(w, n, &block, &got, err);
+        if (r >= 0)
+            r = add_extent(w, (uint32_t)(w->pos / BX_EXT4_BLOCK), block, got, err);
+        if (r < 0)
+            return r;
+        w->pos += got * BX_EXT4_BLOCK;
+        n -= got;
+    }
+    return 0;
+}
+
 static bool is_zero(const uint8_t *p, size_t len)
 {
     return p[0] == 0 && memcmp(p, p + 1, len - 1) == 0;

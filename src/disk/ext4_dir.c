@@ -136,31 +136,55 @@ static int write_linear(struct dir *d, struct bx_err *err)
     return append(d, block, err);
 }
 
-static int compare_hashed(const void *a, const void *b)
+static bool before(const struct hashed *a, const struct hashed *b)
 {
-    const struct hashed *x = a, *y = b;
-    if (x->hash != y->hash)
-        return x->hash < y->hash ? -1 : 1;
-    if (x->minor != y->minor)
-        return x->minor < y->minor ? -1 : 1;
-    return x->index < y->index ? -1 : x->index > y->index;
+    return a->hash != b->hash ? a->hash < b->hash : a->minor < b->minor;
+}
+
+static void merge(struct hashed *to, const struct hashed *a, const struct hashed *a_end, const struct hashed *b,
+                  const struct hashed *b_end)
+{
+    while (a < a_end && b < b_end)
+        *to++ = before(b, a) ? *b++ : *a++;
+    while (a < a_end)
+        *to++ = *a++;
+    while (b < b_end)
+        *to++ = *b++;
+}
+
+/* Merge sort, stable. Not qsort: the C library's asks the system for the size of its memory, which is forbidden where
+ * this runs. *items and spare have n elements; the result is in *items, which may have changed places with spare. */
+static void sort_hashed(struct hashed **items, struct hashed **spare, size_t n)
+{
+    for (size_t width = 1; width < n; width *= 2) {
+        struct hashed *from = *items, *to = *spare;
+        for (size_t at = 0; at < n; at += 2 * width) {
+            size_t mid = BX_MIN(at + width, n), end = BX_MIN(at + 2 * width, n);
+            merge(to + at, from + at, from + mid, from + mid, from + end);
+        }
+        *items = to;
+        *spare = from;
+    }
 }
 
 static int sort_entries(struct dir *d, struct bx_err *err)
 {
     const struct ext2_super_block *sb = d->w->fs->super;
     d->sorted = calloc(d->n, sizeof(*d->sorted));
-    if (!d->sorted)
+    struct hashed *spare = calloc(d->n, sizeof(*spare));
+    if (!d->sorted || !spare) {
+        free(spare);
         return bx_fail(err, BX_ERESOURCE, ENOMEM, "index of a directory with %zu entries", d->n);
+    }
     for (size_t i = 0; i < d->n; i++) {
         struct hashed *h = &d->sorted[i];
-        errcode_t e = ext2fs_dirhash2(EXT2_HASH_HALF_MD4_UNSIGNED, d->entries[i].name, d->entries[i].name_len, NULL,
-                                      0, sb->s_hash_seed, &h->hash, &h->minor);
-        if (e)
-            return bx_ext4_fail(d->w, e, err, "hash a name");
+        /* fails for unknown versions only */
+        bx_assert(ext2fs_dirhash2(EXT2_HASH_HALF_MD4_UNSIGNED, d->entries[i].name, d->entries[i].name_len, NULL, 0,
+                                  sb->s_hash_seed, &h->hash, &h->minor) == 0);
         h->index = (uint32_t)i;
     }
-    qsort(d->sorted, d->n, sizeof(*d->sorted), compare_hashed);
+    sort_hashed(&d->sorted, &spare, d->n);
+    free(spare);
     return 0;
 }
 

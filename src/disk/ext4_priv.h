@@ -74,6 +74,8 @@ int bx_ext4_stage(struct bx_ext4 *w, uint64_t block, uint8_t **ret, struct bx_er
 int bx_ext4_stage_flush(struct bx_ext4 *w, struct bx_err *err);
 /* Gives n blocks at the end of the current file a place and this content (NULL: zeros), without looking for holes. */
 int bx_ext4_append_blocks(struct bx_ext4 *w, const uint8_t *data, uint64_t n, struct bx_err *err);
+/* Gives n blocks at the end of the current file a place and writes nothing there. */
+int bx_ext4_append_unwritten(struct bx_ext4 *w, uint64_t n, struct bx_err *err);
 
 /* ext4_inode.c: completes and stores an inode; the extents of its data go into it. */
 struct bx_ext4_content {

@@ -121,9 +121,16 @@ static int compare(const struct item *a, const struct item *b)
     return memcmp(a->name, b->name, a->name_len);
 }
 
-static int compare_items(const void *a, const void *b)
+/* Few; and the C library's qsort makes a system call that is forbidden where this runs. */
+static void sort_items(struct item **items, size_t n)
 {
-    return compare(*(struct item *const *)a, *(struct item *const *)b);
+    for (size_t i = 1; i < n; i++) {
+        struct item *it = items[i];
+        size_t at = i;
+        for (; at > 0 && compare(it, items[at - 1]) < 0; at--)
+            items[at] = items[at - 1];
+        items[at] = it;
+    }
 }
 
 /* Writes an entry at `entry` and its value before `end`, whose offset is counted from `base`. Returns the new end. */
@@ -205,7 +212,7 @@ int bx_ext4_xattr_layout(const struct bx_ext4_xattr *xattrs, size_t n, uint8_t *
             return r;
         order[i] = &items[i];
     }
-    qsort(order, n, sizeof(*order), compare_items);
+    sort_items(order, n);
     for (size_t i = 1; i < n; i++)
         if (compare(order[i - 1], order[i]) == 0)
             return bx_fail(err, BX_EINVALID, 0, "an extended attribute is given twice");

@@ -102,4 +102,8 @@ uint32_t bx_index_find(const struct bx_index *ix, const char *path);
 /* Whether every link of the tree is consistent: counts, siblings, hash table. For tests and the fuzzer. */
 bool bx_index_check(const struct bx_index *ix);
 
+/* For messages: a path of at most 200 bytes without control characters. */
+#define BX_SHOWN_MAX 204
+const char *bx_index_shown(char buf[BX_SHOWN_MAX], const char *path);
+
 #endif

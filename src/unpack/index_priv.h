@@ -125,8 +125,4 @@ int bx_index_resolve(struct bx_index *ix, const char *path, const struct bx_inde
 int bx_index_make_dir(struct bx_index *ix, uint32_t dir, const char *name, size_t len, const struct bx_ext4_time *time,
                       uint32_t *ret, struct bx_err *err);
 
-/* For messages: a path of at most 200 bytes without control characters. */
-#define BX_SHOWN_MAX 204
-const char *bx_index_shown(char buf[BX_SHOWN_MAX], const char *path);
-
 #endif

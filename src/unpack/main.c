@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * main.c - boxlite-unpack: the program that parses image layers, and can do nothing else.
+ *
+ *   boxlite-unpack convert REQUEST STATUS                layers to one ext4 file (request.h)
+ *                                                        last line: ok FILES BYTES-WRITTEN SIZE
+ *   boxlite-unpack scan    IN SPOOL STATUS MAX-BYTES     an archive's members into a spool file (scan.h)
+ *                                                        last line: ok MEMBERS BYTES
+ *   boxlite-unpack hash    IN OUT|-1 STATUS MAX-BYTES    copies and hashes one file
+ *                                                        lines: file SIZE SHA256, ok 1 SIZE
+ *
+ * All arguments are numbers of inherited descriptors and limits; lines on STATUS are described in status.h. Exit code 0
+ * after ok, 1 after error, 2 when the arguments make no sense, 3 when nobody reads STATUS; SIGSYS when the program
+ * tried what its filter forbids.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "base/str.h"
+#include "unpack/convert.h"
+#include "unpack/lockdown.h"
+#include "unpack/scan.h"
+#include "unpack/tar.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(BX_SANITIZED)
+/* The leak checker needs what the filter forbids; leaks are looked for in the unit tests. */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void)
+{
+    return "detect_leaks=0";
+}
+#endif
+
+static int take_fd(const char *s, int64_t min, int *ret)
+{
+    int64_t v = 0;
+    int r = bx_parse_i64(s, min, 1 << 20, &v);
+    *ret = (int)v;
+    return r;
+}
+
+/* Everything that is loaded on first use is loaded here; then the door closes. */
+static int lock_down(uint64_t address_space, struct bx_err *err)
+{
+    struct evp_md_ctx_st *sha = bx_sha256_new();
+    if (!sha)
+        return bx_fail(err, BX_EINTERNAL, 0, "OpenSSL has no SHA-256");
+    bx_sha256_free(sha);
+    int r = bx_tar_warm_up(err);
+    return r < 0 ? r : bx_lockdown(address_space, err);
+}
+
+static int finish(int status, int r, const struct bx_err *err)
+{
+    if (r >= 0)
+        return 0;
+    bx_status_error(status, err);
+    return 1;
+}
+
+static int run_convert(int request_fd, int status)
+{
+    struct bx_err err = BX_ERR_INIT;
+    struct bx_request req = { 0 };
+    struct bx_convert_result result = { 0 };
+    struct bx_progress progress = { .fd = status };
+    int r = bx_request_read(request_fd, &req, &err);
+    for (size_t i = 0; r >= 0 && i < req.n_layers; i++)
+        progress.total += req.layers[i].size;
+    if (r >= 0)
+        r = lock_down(bx_convert_address_space(&req), &err);
+    if (r >= 0)
+        r = bx_convert_check_space(&req, &err);
+    if (r >= 0)
+        r = bx_convert(&req, &progress, &result, &err);
+    if (r >= 0)
+        bx_status_line(status, "ok %u %llu %llu", result.entries, (unsigned long long)result.bytes,
+                       (unsigned long long)result.size);
+    bx_request_done(&req);
+    return finish(status, r, &err);
+}
+
+static int open_input(int in, struct bx_progress *progress, struct bx_err *err)
+{
+    struct stat st;
+    if (fstat(in, &st) < 0 || !S_ISREG(st.st_mode))
+        return bx_fail(err, BX_EINVALID, 0, "the input is not a regular file");
+    progress->total = (uint64_t)st.st_size;
+    return lock_down(2ULL << 30, err);
+}
+
+static int run_scan(int in, int spool, int status, uint64_t max_bytes)
+{
+    struct bx_err err = BX_ERR_INIT;
+    struct bx_progress progress = { .fd = status };
+    uint64_t members = 0, bytes = 0;
+    int r = open_input(in, &progress, &err);
+    if (r >= 0)
+        r = bx_scan(in, progress.total, spool, max_bytes, &progress, &members, &bytes, &err);
+    if (r >= 0)
+        bx_status_line(status, "ok %llu %llu", (unsigned long long)members, (unsigned long long)bytes);
+    return finish(status, r, &err);
+}
+
+static int run_hash(int in, int out, int status, uint64_t max_bytes)
+{
+    struct bx_err err = BX_ERR_INIT;
+    struct bx_progress progress = { .fd = status };
+    uint64_t size = 0;
+    char hex[65];
+    int r = open_input(in, &progress, &err);
+    if (r >= 0)
+        r = bx_hash_file(in, out, max_bytes, &progress, &size, hex, &err);
+    if (r >= 0) {
+        bx_status_line(status, "file %llu %s", (unsigned long long)size, hex);
+        bx_status_line(status, "ok 1 %llu", (unsigned long long)size);
+    }
+    return finish(status, r, &err);
+}
+
+static int usage(void)
+{
+    fputs("boxlite-unpack is started by libboxlite: convert REQUEST STATUS | scan IN SPOOL STATUS MAX-BYTES | "
+          "hash IN OUT STATUS MAX-BYTES\n",
+          stderr);
+    return 2;
+}
+
+int main(int argc, char **argv)
+{
+    int a = -1, b = -1, status = -1;
+    uint64_t max_bytes = 0;
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* EFBIG is said in words */
+    if (argc == 4 && strcmp(argv[1], "convert") == 0) {
+        if (take_fd(argv[2], 0, &a) < 0 || take_fd(argv[3], 0, &status) < 0)
+            return usage();
+        return run_convert(a, status);
+    }
+    if (argc != 6 || take_fd(argv[2], 0, &a) < 0 || take_fd(argv[3], -1, &b) < 0 || take_fd(argv[4], 0, &status) < 0 ||
+        bx_parse_u64(argv[5], 0, UINT64_MAX / 4, &max_bytes) < 0)
+        return usage();
+    if (strcmp(argv[1], "scan") == 0)
+        return run_scan(a, b, status, max_bytes);
+    if (strcmp(argv[1], "hash") == 0)
+        return run_hash(a, b, status, max_bytes);
+    return usage();
+}
