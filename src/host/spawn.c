@@ -29,6 +29,9 @@
 
 #define STACK_SIZE (64 * 1024)
 
+/* AddressSanitizer keeps its notes about the stack in the memory that parent and child share. */
+#define ON_CHILD_STACK __attribute__((no_sanitize_address, noinline))
+
 struct child {
     const struct bx_spawn *s;
     char *const *envp;
@@ -39,7 +42,7 @@ struct child {
     const char *step;
 };
 
-static int child_fail(struct child *c, const char *step)
+static ON_CHILD_STACK int child_fail(struct child *c, const char *step)
 {
     c->error = errno ? errno : EINVAL;
     c->step = step;
@@ -47,7 +50,7 @@ static int child_fail(struct child *c, const char *step)
 }
 
 /* First out of the way of all numbers that are to be set, then into place: no source is overwritten before its turn. */
-static int child_fds(struct child *c)
+static ON_CHILD_STACK int child_fds(struct child *c)
 {
     int moved[BX_SPAWN_FDS_MAX];
 
@@ -70,7 +73,7 @@ static int child_fds(struct child *c)
     return 0;
 }
 
-static int child_main(void *arg)
+static ON_CHILD_STACK int child_main(void *arg)
 {
     struct child *c = arg;
     struct sigaction sa = { .sa_handler = SIG_DFL };

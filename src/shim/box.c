@@ -99,9 +99,11 @@ static int guest_hello(struct box *b, const uint8_t *p, size_t len, struct bx_er
 
     if (r < 0)
         return r;
-    if (b->guest_hello || hello.pb.epoch != b->epoch)
-        return bx_fail(err, BX_ERPC, 0, "Hello out of place");
-    if (hello.pb.version != BX_WIRE_VERSION)
+    if (hello.pb.epoch != b->epoch)
+        return 0; /* of a time before this start */
+    if (b->guest_hello)
+        return bx_fail(err, BX_ERPC, 0, "a second Hello");
+    if (hello.pb.version < 1) /* a later agent speaks ours too */
         return bx_fail(err, BX_ERPC, 0, "the agent speaks version %u of the box protocol, this shim version %d",
                        hello.pb.version, BX_WIRE_VERSION);
     b->guest_hello = true;
@@ -169,9 +171,12 @@ static int guest_error(const uint8_t *p, size_t len, struct bx_err *err)
 static int on_guest_message(void *ud, uint16_t type, const uint8_t *p, size_t len, struct bx_err *err)
 {
     struct box *b = ud;
+    struct bx_err why = BX_ERR_INIT;
     boxlite_Stopped stopped;
     int r;
 
+    if (!b->guest_hello && type != BX_MSG_HELLO)
+        return 0; /* of a time before this start */
     switch (type) {
     case BX_MSG_HELLO:
         return guest_hello(b, p, len, err);
@@ -188,7 +193,8 @@ static int on_guest_message(void *ud, uint16_t type, const uint8_t *p, size_t le
     case BX_MSG_OK:
         return 0;
     default:
-        return bx_fail(err, BX_ERPC, 0, "message %s of the agent", bx_msg_type_name(type));
+        bx_fail(&why, BX_EUNSUPPORTED, 0, "message %s is not known here", bx_msg_type_name(type));
+        return bx_msg_send_error(bx_mux_guest(b->mux), 0, 0, &why);
     }
 }
 

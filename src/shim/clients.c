@@ -211,7 +211,7 @@ static int client_hello(struct client *c, const uint8_t *p, size_t len, struct b
         return r;
     if (c->hello)
         return bx_fail(err, BX_ERPC, 0, "a second Hello");
-    if (hello.pb.version != BX_WIRE_VERSION)
+    if (hello.pb.version < 1) /* a later program speaks ours too */
         return bx_fail(err, BX_EUNSUPPORTED, 0, "the box speaks version %d of the box protocol (boxlite-shim %s), not version %u",
                        BX_WIRE_VERSION, BX_VERSION, hello.pb.version);
     c->hello = true;

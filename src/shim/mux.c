@@ -626,6 +626,17 @@ static int guest_credit(struct stream *s, const uint8_t *p, size_t len, struct b
     return 0;
 }
 
+static int unknown_from_guest(struct bx_mux *m, struct stream *s, uint16_t type)
+{
+    struct bx_err why = BX_ERR_INIT;
+
+    bx_fail(&why, BX_EUNSUPPORTED, 0, "message %s is not known here", bx_msg_type_name(type));
+    if (s->c)
+        (void)error_to_client(s->c, s->cs, &why);
+    close_stream(m, s);
+    return 0;
+}
+
 static int on_guest_message(struct bx_link *l, uint16_t type, uint32_t gs, const uint8_t *p, size_t len, struct bx_err *err)
 {
     struct bx_mux *m = l->ud;
@@ -655,7 +666,7 @@ static int on_guest_message(struct bx_link *l, uint16_t type, uint32_t gs, const
             ordered_to_client(s->c, type, 0, s->cs, p, len);
         return 0;
     default:
-        return bx_fail(err, BX_ERPC, 0, "message %s on a stream", bx_msg_type_name(type));
+        return unknown_from_guest(m, s, type);
     }
 }
 

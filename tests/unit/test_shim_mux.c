@@ -567,7 +567,7 @@ static void a_number_in_use_or_a_message_in_the_wrong_direction_is_a_protocol_er
     bx_link_send_data(&w->b.link, 3, 1, "x", 1); /* output from a client */
     to_guest(w);
     assert_int_not_equal(w->client_error, 0);
-    assert_int_equal(bx_link_send(&w->guest.link, BX_MSG_EXEC, gs, NULL, 0), 0);
+    bx_link_send_data(&w->guest.link, gs, 0, "x", 1); /* stdin from the guest */
     from_guest(w);
     assert_int_not_equal(w->guest_error, 0);
 }
@@ -587,6 +587,10 @@ static void an_unknown_message_is_answered_and_others_go_on(void **state)
     assert_string_equal(w->guest.seen, "CLOSE 1;");
     assert_int_equal(bx_mux_counts(w->mux).streams, 1);
     assert_int_equal(w->client_error, 0);
+    assert_int_equal(bx_link_send(&w->guest.link, 0x99, w->guest.last_stream + 1, "?", 1), 0);
+    round_trip(w);
+    assert_string_equal(w->a.seen, "ERROR 1;ERROR 2;");
+    assert_int_equal(w->guest_error, 0);
 }
 
 static void streams_and_clients_are_limited(void **state)
