@@ -302,9 +302,15 @@ int bx_jail_spawn(const struct bx_jail_plan *plan, struct bx_jail_child *ret, st
     r = try_spawn(plan, layers, &child, &step, &first);
     if (r && step == BX_STEP_NAMESPACE && (layers & spaces) && !(plan->required & spaces)) {
         unsigned rest = (layers & ~spaces) | (plan->layers & BX_JAIL_LANDLOCK);
+        struct bx_jail_plan bare = *plan;
 
+        if (plan->bare_uid && plan->bare_gid) {
+            bare.uid = plan->bare_uid;
+            bare.gid = plan->bare_gid;
+            rest |= plan->layers & BX_JAIL_UID;
+        }
         child = BX_JAIL_CHILD_INIT;
-        r = try_spawn(plan, rest, &child, &step, err);
+        r = try_spawn(&bare, rest, &child, &step, err);
         for (unsigned i = 0; r == 0 && i < BX_JAIL_LAYERS; i++) {
             if ((layers & spaces) & (1u << i))
                 child.report.why[i] = first.sys_errno ? first.sys_errno : EPERM;

@@ -120,20 +120,22 @@ static bool id_mapped(const char *map_file, unsigned id)
     return false;
 }
 
-static bool can_change_identity(void)
+static bool have_capabilities(uint32_t need)
 {
     struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
     struct __user_cap_data_struct caps[2] = { { 0 } };
-    const uint32_t need = 1u << CAP_SETUID | 1u << CAP_SETGID | 1u << CAP_SYS_ADMIN;
 
     return syscall(SYS_capget, &head, caps) == 0 && (caps[0].effective & need) == need;
 }
 
 void bx_jail_plan_identity(struct bx_jail_plan *plan, uid_t uid, gid_t gid)
 {
-    bool can = uid != 0 && gid != 0 && can_change_identity() && id_mapped("/proc/self/uid_map", uid) &&
-               id_mapped("/proc/self/gid_map", gid);
+    bool change = uid != 0 && gid != 0 && uid != BX_JAIL_KEEP && have_capabilities(1u << CAP_SETUID | 1u << CAP_SETGID) &&
+                  id_mapped("/proc/self/uid_map", uid) && id_mapped("/proc/self/gid_map", gid);
+    bool planned = change && have_capabilities(1u << CAP_SYS_ADMIN);
 
-    plan->uid = can ? uid : BX_JAIL_KEEP;
-    plan->gid = can ? gid : (gid_t)-1;
+    plan->uid = planned ? uid : BX_JAIL_KEEP;
+    plan->gid = planned ? gid : (gid_t)-1;
+    plan->bare_uid = change ? uid : 0;
+    plan->bare_gid = change ? gid : 0;
 }

@@ -80,6 +80,8 @@ struct bx_jail_plan {
 
     uid_t uid; /* BX_JAIL_KEEP: as the caller (inside the user namespace it is 65534) */
     gid_t gid;
+    uid_t bare_uid; /* to become instead of `uid` where namespaces are refused; 0 = as `uid` */
+    gid_t bare_gid;
 
     const struct bx_jail_mount *mounts;
     size_t n_mounts;
@@ -103,7 +105,8 @@ struct bx_jail_plan {
 
 /*
  * Chooses the identity: as root with a usable uid range the given unprivileged ids, otherwise BX_JAIL_KEEP (an ordinary
- * user, or root of a user namespace in which the uid is not mapped).
+ * user, or root of a user namespace in which the uid is not mapped). Root that may change its user but make no namespaces (in a
+ * container) gets the ids as the bare ones.
  */
 void bx_jail_plan_identity(struct bx_jail_plan *plan, uid_t uid, gid_t gid);
 

@@ -84,16 +84,6 @@ static const struct rule rules_qemu_locked[] = {
     { SCMP_SYS(readlinkat), R_EACCES }, A(getsockname), A(getpeername), A(rt_sigaction), A(sysinfo),
 };
 
-static const struct rule rules_unpack[] = {
-    A(newfstatat), A(fallocate), A(fadvise64), A(fstatfs), A(rt_sigaction), A(sysinfo), A(uname), A(copy_file_range),
-    A(sendfile), A(sync_file_range), A(tgkill), A(getppid), A(sched_getaffinity), A(statx), A(dup), A(times),
-    A(clock_getres), A(getrusage), A(umask),
-    { SCMP_SYS(mmap), R_NO_EXEC_MAP }, { SCMP_SYS(mprotect), R_NO_EXEC_MAP },
-    { SCMP_SYS(openat), R_EACCES }, { SCMP_SYS(open), R_EACCES }, { SCMP_SYS(access), R_EACCES },
-    { SCMP_SYS(faccessat), R_EACCES }, { SCMP_SYS(faccessat2), R_EACCES }, { SCMP_SYS(readlink), R_EACCES },
-    { SCMP_SYS(readlinkat), R_EACCES }, { SCMP_SYS(ioctl), R_EACCES },
-};
-
 /* The shim: its sockets, its box's directory, its children's end. */
 static const struct rule rules_shim[] = {
     A(newfstatat), A(fallocate), A(fadvise64), A(fstatfs), A(eventfd2), A(dup), A(dup2), A(dup3), A(sendmsg), A(recvmsg),
@@ -124,7 +114,6 @@ static const struct profile {
     [BX_SECCOMP_NONE] = { "none", { { NULL, 0 } } },
     [BX_SECCOMP_QEMU] = { "qemu", { PART(rules_core), PART(rules_qemu_run), PART(rules_qemu_start) } },
     [BX_SECCOMP_QEMU_LOCKED] = { "qemu-locked", { PART(rules_core), PART(rules_qemu_run), PART(rules_qemu_locked) } },
-    [BX_SECCOMP_UNPACK] = { "unpack", { PART(rules_core), PART(rules_unpack) } },
     [BX_SECCOMP_SHIM] = { "shim", { PART(rules_core), PART(rules_shim) } },
 };
 _Static_assert(BX_ARRAY_SIZE(profiles) == BX_SECCOMP_PROFILES, "a profile has no list");

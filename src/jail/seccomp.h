@@ -17,8 +17,6 @@ enum bx_seccomp_profile {
     BX_SECCOMP_NONE = 0,
     BX_SECCOMP_QEMU,        /* from its exec on */
     BX_SECCOMP_QEMU_LOCKED, /* once it runs: no open, exec, socket, prctl, seccomp at all (second stage, on top) */
-    BX_SECCOMP_UNPACK,      /* reads and writes given descriptors; open answers EACCES. Installed by itself, first thing
-                               in main: the dynamic linker could not work under it */
     BX_SECCOMP_SHIM,        /* the shim once its box runs: no new process, no socket, no exec. Installed by itself */
     BX_SECCOMP_PROFILES
 };

@@ -37,6 +37,7 @@
 #define RING_SIZE 16384
 #define LOG_MAX (4 * 1024 * 1024)
 #define CONSOLE_ROUNDS 8
+#define GONE_GRACE_NS (2 * BX_SEC) /* from the end of the control connection to the end of the process */
 #define OVERHEAD_MIB 384 /* of QEMU itself, in its control group: code buffer, heap, disk cache */
 
 struct bx_qemu {
@@ -51,6 +52,7 @@ struct bx_qemu {
     int control_fd;
     int bulk_fd;
     struct bx_qmp *qmp;
+    struct bx_source *gone_timer;
     struct bx_cgroup cgroup;
     int64_t exec_time;
     int log_fd; /* own duplicate, or -1 */
@@ -166,11 +168,21 @@ static void on_qmp_event(void *ud, const char *name, const char *data)
         q->events->on_event(q->ud, name, data);
 }
 
+static void on_gone_timer(struct bx_source *s, void *ud)
+{
+    (void)s;
+    give_up(ud, "QEMU closed its control connection and went on");
+}
+
 static void on_qmp_gone(void *ud, const struct bx_err *why)
 {
+    struct bx_qemu *q = ud;
+
     /* Closed: it is ending by itself, and its exit says how. Broken rules: it is not ours any more. */
-    if (why->code != BX_ETRANSPORT)
-        give_up(ud, why->msg);
+    if (why->code == BX_ETRANSPORT)
+        bx_timer_after(q->gone_timer, GONE_GRACE_NS);
+    else
+        give_up(q, why->msg);
 }
 
 /* --- start --- */
@@ -393,6 +405,8 @@ static void on_locked(void *ud, const char *text, const struct bx_err *err)
     struct bx_qemu *q = ud;
 
     (void)text;
+    if (err && err->code == BX_ETRANSPORT)
+        return; /* on_qmp_gone sees to it */
     if (err)
         give_up(q, "QEMU did not take the second system call filter");
     else
@@ -409,7 +423,8 @@ static int watch(struct start *s, struct bx_err *err)
         return bx_fail(err, BX_ERESOURCE, errno, "watch QEMU");
     q->exit_source = bx_loop_add_child(q->loop, loop_pidfd, on_child, q);
     q->console_source = bx_loop_add_fd(q->loop, q->console_fd, BX_READ, on_console, q);
-    if (!q->exit_source || !q->console_source)
+    q->gone_timer = bx_loop_add_timer(q->loop, on_gone_timer, q);
+    if (!q->exit_source || !q->console_source || !q->gone_timer)
         return bx_fail(err, BX_ERESOURCE, errno, "watch QEMU");
     q->qmp = bx_qmp_new(q->loop, BX_TAKE_FD(s->qmp_fd), on_qmp_event, on_qmp_gone, q, err);
     if (!q->qmp)
@@ -474,6 +489,7 @@ struct bx_qemu *bx_qemu_free(struct bx_qemu *q)
     q->qmp = bx_qmp_free(q->qmp);
     (void)bx_source_remove(q->console_source);
     (void)bx_source_remove(q->exit_source);
+    (void)bx_source_remove(q->gone_timer);
     if (q->pidfd >= 0 && !q->exited) {
         bx_qemu_kill(q);
         while (waitid(P_PIDFD, (id_t)q->pidfd, &si, WEXITED | __WALL) && errno == EINTR)
