@@ -67,7 +67,7 @@ int main(int argc, char **argv)
 
     if (read_plan(argc, argv, &plan, &err) < 0)
         return usage(err.msg);
-    umask(077);
+    umask(022); /* files say their mode; what a jail makes must be readable in it */
     (void)setsid(); /* fails when it leads one already */
     signal(SIGPIPE, SIG_IGN);
     bx_log_setup(2, "boxlite-shim", BX_LOG_WARN);
