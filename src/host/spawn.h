@@ -26,7 +26,7 @@ struct bx_spawn_fd {
     int dst; /* number in the program */
 };
 
-#define BX_SPAWN_FDS_MAX 16
+#define BX_SPAWN_FDS_MAX 600 /* all layers of an image, and a few */
 
 struct bx_spawn {
     const char *path;              /* absolute */

@@ -1,0 +1,747 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* box.c - live boxes and handles on them; the calls that make, find, start, stop and remove boxes. */
+#include "runtime/box.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "runtime/conn.h"
+#include "runtime/exec.h"
+
+/* ---- live boxes ---- */
+
+static struct bx_box *box_new(struct CBoxliteRuntime *rt, const struct bx_box_row *row, struct bx_err *err)
+{
+    struct bx_box *b = calloc(1, sizeof(*b));
+
+    if (!b) {
+        bx_fail(err, BX_ERESOURCE, ENOMEM, "box %s", row->id);
+        return NULL;
+    }
+    if (bx_options_from_json(row->options, &b->options, err) < 0) {
+        bx_prefix(err, "box %s", row->id);
+        free(b);
+        return NULL;
+    }
+    b->rt = rt;
+    b->dir_fd = -1;
+    memcpy(b->id, row->id, BX_MIN(strlen(row->id), (size_t)BX_ID_LEN));
+    b->name = row->name ? bx_strf("%s", row->name) : NULL;
+    bx_op_list_init(&b->up_ops);
+    bx_op_list_init(&b->down_ops);
+    b->next = rt->boxes;
+    rt->boxes = b;
+    return b;
+}
+
+struct bx_box *bx_box_of_row(struct CBoxliteRuntime *rt, const struct bx_box_row *row, struct bx_err *err)
+{
+    struct bx_box *b;
+
+    for (b = rt->boxes; b; b = b->next)
+        if (bx_streq(b->id, row->id) && !b->gone)
+            break;
+    if (!b)
+        b = box_new(rt, row, err);
+    if (b)
+        b->refs++;
+    return b;
+}
+
+int bx_row_get(struct CBoxliteRuntime *rt, const char *id_or_name, struct bx_box_row *ret, struct bx_err *err)
+{
+    int r = bx_store_box_get(rt->store, id_or_name, ret, err);
+
+    if (r == -BX_ENOTFOUND)
+        return bx_fail(err, BX_ENOTFOUND, 0, "%.200s", id_or_name);
+    if (r >= 0 && bx_repair_row(rt, ret) && ret->state == 0) { /* it was to go when it stopped */
+        bx_box_row_done(ret);
+        return bx_fail(err, BX_ENOTFOUND, 0, "%.200s", id_or_name);
+    }
+    return r;
+}
+
+struct bx_box *bx_box_find(struct CBoxliteRuntime *rt, const char *id_or_name, struct bx_err *err)
+{
+    struct bx_box_row row = { 0 };
+    struct bx_box *b;
+
+    if (bx_row_get(rt, id_or_name, &row, err) < 0)
+        return NULL;
+    b = bx_box_of_row(rt, &row, err);
+    bx_box_row_done(&row);
+    return b;
+}
+
+static void box_free(struct bx_box *b)
+{
+    bx_close(b->dir_fd);
+    bx_strv_free(b->main_argv);
+    boxlite_options_free(b->options);
+    free(b->name);
+    free(b);
+}
+
+void bx_box_ref(struct bx_box *b)
+{
+    b->refs++;
+}
+
+void bx_box_unref(struct bx_box *b)
+{
+    bx_assert(b->refs > 0);
+    if (--b->refs > 0)
+        return;
+    if (b->rt->freed)
+        box_free(b);
+    else
+        bx_defer_set(b->rt->sweep); /* not at once: the caller may be in the middle of it */
+}
+
+int bx_box_dir(struct bx_box *b, struct bx_err *err)
+{
+    if (b->dir_fd >= 0)
+        return b->dir_fd;
+    b->dir_fd = openat(b->rt->boxes_fd, b->id, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (b->dir_fd < 0)
+        return bx_fail(err, errno == ENOENT ? BX_ENOTFOUND : BX_ESTORAGE, errno, "open %s/boxes/%s", b->rt->home, b->id);
+    return b->dir_fd;
+}
+
+static bool box_needed(const struct bx_box *b)
+{
+    return b->refs > 0 || b->start || b->settle || b->conn || b->shim || b->up_ops.first || b->down_ops.first;
+}
+
+void bx_sweep(struct bx_source *s, void *ud)
+{
+    struct CBoxliteRuntime *rt = ud;
+    struct bx_box **p = &rt->boxes, *b;
+
+    (void)s;
+    while ((b = *p)) {
+        if (box_needed(b)) {
+            p = &b->next;
+            continue;
+        }
+        *p = b->next;
+        box_free(b);
+    }
+}
+
+unsigned bx_boxes_owned(struct CBoxliteRuntime *rt)
+{
+    const struct bx_box *b;
+    unsigned n = 0;
+
+    for (b = rt->boxes; b; b = b->next)
+        n += b->phase != BX_PHASE_IDLE && (b->owned || b->phase == BX_PHASE_STARTING || b->phase == BX_PHASE_ENDING);
+    return n;
+}
+
+void bx_boxes_stop_owned(struct CBoxliteRuntime *rt, bool force)
+{
+    struct bx_box *b;
+
+    for (b = rt->boxes; b; b = b->next)
+        if (b->phase != BX_PHASE_IDLE && (b->owned || b->phase == BX_PHASE_STARTING))
+            bx_box_want_down(b, force);
+}
+
+void bx_boxes_end(struct CBoxliteRuntime *rt)
+{
+    struct bx_err why = BX_ERR_INIT;
+    struct bx_box *b, *next;
+
+    bx_fail(&why, BX_ESTOPPED, 0, "the runtime was freed");
+    for (b = rt->boxes; b; b = b->next) {
+        b->refs++;
+        bx_start_free(b->start);
+        b->start = NULL;
+        bx_settle_free(b->settle);
+        b->settle = NULL;
+        bx_conn_close(b, &why);
+        b->shim = bx_source_remove(b->shim);
+        while (b->execs)
+            bx_exec_fail(b->execs, &why);
+        bx_op_list_answer(&b->up_ops, &why);
+        bx_op_list_answer(&b->down_ops, &why);
+        b->phase = BX_PHASE_IDLE;
+        b->refs--;
+    }
+    for (b = rt->boxes; b; b = next) { /* those of handles stay, for their id */
+        next = b->next;
+        b->next = NULL;
+        if (b->refs == 0)
+            box_free(b);
+    }
+    rt->boxes = NULL;
+}
+
+/* ---- handles ---- */
+
+static struct CBoxHandle *handle_new(struct bx_box *b, struct bx_err *err)
+{
+    struct CBoxHandle *h = calloc(1, sizeof(*h));
+
+    if (!h) {
+        bx_fail(err, BX_ERESOURCE, ENOMEM, "box %s", b->id);
+        return NULL;
+    }
+    h->rt = b->rt;
+    h->box = b;
+    bx_box_ref(b);
+    bx_rt_ref(b->rt);
+    return h;
+}
+
+/* Drops the handle's references but that on the runtime. */
+static void handle_release(struct CBoxHandle *h)
+{
+    bx_box_unref(h->box);
+    free(h);
+}
+
+/* Where somebody else holds a reference on the runtime. */
+void bx_handle_free_locked(struct CBoxHandle *h)
+{
+    struct CBoxliteRuntime *rt = h->rt;
+
+    handle_release(h);
+    bx_assert(rt->refs > 1);
+    rt->refs--;
+}
+
+void boxlite_box_free(CBoxHandle *box)
+{
+    struct CBoxliteRuntime *rt;
+
+    if (!box)
+        return;
+    rt = box->rt;
+    pthread_mutex_lock(&rt->lock);
+    handle_release(box);
+    if (!bx_rt_unref(rt))
+        bx_leave(rt);
+}
+
+/* Enters, unless the handle is void. */
+static int handle_enter(struct CBoxHandle *h, struct bx_err *err)
+{
+    int r = bx_enter(h->rt, err);
+
+    if (r < 0)
+        return r;
+    if (!h->stopped)
+        return 0;
+    bx_leave(h->rt);
+    return bx_fail(err, BX_ESTOPPED, 0, "Handle invalidated after stop(). Use runtime.get() to get a new handle.");
+}
+
+char *boxlite_box_id(CBoxHandle *box)
+{
+    return box ? bx_strf("%s", box->box->id) : NULL;
+}
+
+char *boxlite_box_name(CBoxHandle *box)
+{
+    return box && box->box->name ? bx_strf("%s", box->box->name) : NULL;
+}
+
+char *boxlite_box_engine(CBoxHandle *box)
+{
+    struct bx_box_row row = { 0 };
+    char *engine = NULL;
+
+    if (!box)
+        return NULL;
+    pthread_mutex_lock(&box->rt->lock);
+    if (!box->rt->freed && bx_store_box_get(box->rt->store, box->box->id, &row, NULL) >= 0 && row.engine)
+        engine = bx_strf("%s", row.engine);
+    bx_box_row_done(&row);
+    bx_leave(box->rt);
+    return engine;
+}
+
+/* ---- making ---- */
+
+static int insert_row(struct CBoxliteRuntime *rt, struct CBoxliteOptions *o, struct bx_box_row *row, struct bx_err *err)
+{
+    char id[BX_ID_LEN + 1];
+    int r;
+
+    bx_random_id(id);
+    row->id = bx_strf("%s", id);
+    row->name = o->name ? bx_strf("%s", o->name) : NULL;
+    row->image = bx_strf("%s", o->image);
+    row->boot_id = bx_strf("%s", rt->boot_id);
+    row->state = BX_BOX_CONFIGURED;
+    row->detached = o->detach;
+    row->created_ms = bx_realtime() / BX_MSEC;
+    if (!row->id || !row->image || !row->boot_id || (o->name && !row->name))
+        return bx_fail(err, BX_ERESOURCE, ENOMEM, "make a box");
+    r = bx_options_to_json(o, &row->options, err);
+    if (r < 0)
+        return r;
+    r = bx_store_box_insert(rt->store, row, err);
+    if (r == -BX_EEXISTS && o->name)
+        return bx_fail(err, BX_EINVALID, 0, "box with name '%s' already exists", o->name);
+    return r;
+}
+
+static int create_locked(struct CBoxliteRuntime *rt, struct CBoxliteOptions *o, struct CBoxHandle **ret, struct bx_err *err)
+{
+    struct bx_box_row row = { 0 };
+    struct bx_box *b = NULL;
+    int r;
+
+    r = insert_row(rt, o, &row, err);
+    if (r == 0 && mkdirat(rt->boxes_fd, row.id, 0700) < 0) {
+        r = bx_fail(err, BX_ESTORAGE, errno, "make %s/boxes/%s", rt->home, row.id);
+        (void)bx_store_box_delete(rt->store, row.id, NULL);
+    }
+    if (r == 0) {
+        b = bx_box_of_row(rt, &row, err);
+        *ret = b ? handle_new(b, err) : NULL;
+        if (b)
+            bx_box_unref(b);
+        r = *ret ? 0 : -err->code;
+        if (r < 0)
+            (void)bx_box_delete(rt, row.id, NULL);
+    }
+    bx_box_row_done(&row);
+    return r;
+}
+
+/* Checks what both creating calls check; enters. */
+static int create_enter(struct CBoxliteRuntime *rt, struct CBoxliteOptions *o, struct bx_err *err)
+{
+    int r = bx_options_check(o, err);
+
+    return r < 0 ? r : bx_enter(rt, err);
+}
+
+BoxliteErrorCode boxlite_create_box(CBoxliteRuntime *rt, CBoxliteOptions *options, CBoxCreateBoxCb cb, void *user_data,
+                                    CBoxliteError *out_error)
+{
+    struct bx_err err = BX_ERR_INIT;
+    struct CBoxHandle *h = NULL;
+    struct bx_op *op;
+    int r;
+
+    if (!rt || !options || !cb)
+        return bx_api_invalid(out_error, "%s is NULL", !rt ? "runtime" : !options ? "options" : "cb");
+    if (create_enter(rt, options, &err) < 0)
+        return bx_api_error(out_error, &err);
+    op = bx_op_new(rt, BX_OP_BOX, (union bx_op_cb){ .box = cb }, user_data, &err);
+    r = op ? create_locked(rt, options, &h, &err) : -err.code;
+    if (op && r < 0) {
+        bx_op_cancel(op);
+    } else if (op) {
+        op->result = h;
+        bx_op_answer(op, NULL);
+    }
+    bx_leave(rt);
+    if (r < 0)
+        return bx_api_error(out_error, &err);
+    boxlite_options_free(options);
+    return Ok;
+}
+
+static int get_or_create_locked(struct CBoxliteRuntime *rt, struct CBoxliteOptions *o, struct bx_op *op, struct bx_err *err)
+{
+    struct CBoxHandle *h = NULL;
+    struct bx_box *b = NULL;
+    int r = 0;
+
+    if (o->name) {
+        b = bx_box_find(rt, o->name, err);
+        if (!b && err->code != BX_ENOTFOUND)
+            return -err->code;
+    }
+    if (b) {
+        h = handle_new(b, err);
+        bx_box_unref(b);
+        r = h ? 0 : -err->code;
+    } else {
+        r = create_locked(rt, o, &h, err);
+        op->flag = true;
+    }
+    op->result = h;
+    return r;
+}
+
+BoxliteErrorCode boxlite_get_or_create_box(CBoxliteRuntime *rt, CBoxliteOptions *options, CBoxGetOrCreateBoxCb cb,
+                                           void *user_data, CBoxliteError *out_error)
+{
+    struct bx_err err = BX_ERR_INIT;
+    struct bx_op *op;
+    int r;
+
+    if (!rt || !options || !cb)
+        return bx_api_invalid(out_error, "%s is NULL", !rt ? "runtime" : !options ? "options" : "cb");
+    if (create_enter(rt, options, &err) < 0)
+        return bx_api_error(out_error, &err);
+    op = bx_op_new(rt, BX_OP_BOX_MADE, (union bx_op_cb){ .made = cb }, user_data, &err);
+    r = op ? get_or_create_locked(rt, options, op, &err) : -err.code;
+    if (op && r < 0)
+        bx_op_cancel(op);
+    else if (op)
+        bx_op_answer(op, NULL);
+    bx_leave(rt);
+    if (r < 0)
+        return bx_api_error(out_error, &err);
+    boxlite_options_free(options);
+    return Ok;
+}
+
+BoxliteErrorCode boxlite_get(CBoxliteRuntime *rt, const char *id_or_name, CBoxGetBoxCb cb, void *user_data,
+                             CBoxliteError *out_error)
+{
+    struct bx_err err = BX_ERR_INIT, found = BX_ERR_INIT;
+    struct bx_op *op;
+    struct bx_box *b;
+
+    if (!rt || !id_or_name || !cb)
+        return bx_api_invalid(out_error, "%s is NULL", !rt ? "runtime" : !id_or_name ? "id_or_name" : "cb");
+    if (bx_enter(rt, &err) < 0)
+        return bx_api_error(out_error, &err);
+    op = bx_op_new(rt, BX_OP_BOX, (union bx_op_cb){ .box = cb }, user_data, &err);
+    if (op) {
+        b = bx_box_find(rt, id_or_name, &found);
+        if (b) {
+            op->result = handle_new(b, &found);
+            bx_box_unref(b);
+        }
+        bx_op_answer(op, op->result ? NULL : &found);
+    }
+    bx_leave(rt);
+    return op ? Ok : bx_api_error(out_error, &err);
+}
+
+/* ---- start, stop, remove ---- */
+
+BoxliteErrorCode boxlite_start_box(CBoxHandle *box, CBoxStartBoxCb cb, void *user_data, CBoxliteError *out_error)
+{
+    struct bx_err err = BX_ERR_INIT, why = BX_ERR_INIT;
+    struct bx_op *op;
+    struct bx_box *b;
+
+    if (!box || !cb)
+        return bx_api_invalid(out_error, "%s is NULL", !box ? "box" : "cb");
+    if (handle_enter(box, &err) < 0)
+        return bx_api_error(out_error, &err);
+    b = box->box;
+    op = bx_op_new(b->rt, BX_OP_PLAIN, (union bx_op_cb){ .plain = cb }, user_data, &err);
+    if (op && b->phase == BX_PHASE_UP && !b->down_wanted && !b->main_pending) {
+        bx_op_answer(op, NULL);
+    } else if (op) {
+        bx_op_list_add(&b->up_ops, op);
+        if (bx_box_want_up(b, false, &why) < 0)
+            bx_op_list_answer(&b->up_ops, &why);
+    }
+    bx_leave(box->rt);
+    return op ? Ok : bx_api_error(out_error, &err);
+}
+
+BoxliteErrorCode boxlite_stop_box(CBoxHandle *box, CBoxStopBoxCb cb, void *user_data, CBoxliteError *out_error)
+{
+    struct bx_err err = BX_ERR_INIT;
+    struct bx_op *op;
+
+    if (!box || !cb)
+        return bx_api_invalid(out_error, "%s is NULL", !box ? "box" : "cb");
+    if (handle_enter(box, &err) < 0)
+        return bx_api_error(out_error, &err);
+    op = bx_op_new(box->rt, BX_OP_PLAIN, (union bx_op_cb){ .plain = cb }, user_data, &err);
+    if (op) {
+        box->stopped = true;
+        bx_op_list_add(&box->box->down_ops, op);
+        bx_box_want_down(box->box, false);
+    }
+    bx_leave(box->rt);
+    return op ? Ok : bx_api_error(out_error, &err);
+}
+
+/* Refuses a box that is at work, unless forced; then sees to it that it goes. */
+static int remove_locked(struct CBoxliteRuntime *rt, const char *id_or_name, bool force, struct bx_op *op, struct bx_err *err)
+{
+    struct bx_box_row row = { 0 };
+    struct bx_box *b;
+    int r = bx_row_get(rt, id_or_name, &row, err);
+
+    if (r < 0)
+        return r;
+    b = bx_box_of_row(rt, &row, err);
+    r = b ? 0 : -err->code;
+    if (b && !force && (row.state == BX_BOX_RUNNING || row.state == BX_BOX_STOPPING || row.state == BX_BOX_PAUSED ||
+                        b->phase == BX_PHASE_STARTING || b->phase == BX_PHASE_CONNECTING))
+        r = bx_fail(err, BX_ESTATE, 0, "box %.100s is running: stop it first, or remove it with force", id_or_name);
+    if (r == 0) {
+        b->remove = true;
+        bx_op_list_add(&b->down_ops, op);
+        bx_box_want_down(b, force);
+    }
+    if (b)
+        bx_box_unref(b);
+    bx_box_row_done(&row);
+    return r;
+}
+
+BoxliteErrorCode boxlite_remove(CBoxliteRuntime *rt, const char *id_or_name, int force, CBoxRemoveBoxCb cb, void *user_data,
+                                CBoxliteError *out_error)
+{
+    struct bx_err err = BX_ERR_INIT, why = BX_ERR_INIT;
+    struct bx_op *op;
+
+    if (!rt || !id_or_name || !cb)
+        return bx_api_invalid(out_error, "%s is NULL", !rt ? "runtime" : !id_or_name ? "id_or_name" : "cb");
+    if (bx_enter(rt, &err) < 0)
+        return bx_api_error(out_error, &err);
+    op = bx_op_new(rt, BX_OP_PLAIN, (union bx_op_cb){ .plain = cb }, user_data, &err);
+    if (op && remove_locked(rt, id_or_name, force != 0, op, &why) < 0)
+        bx_op_answer(op, &why);
+    bx_leave(rt);
+    return op ? Ok : bx_api_error(out_error, &err);
+}
+
+/* ---- what a box is ---- */
+
+static const char *state_name(int state)
+{
+    switch (state) {
+    case BX_BOX_CONFIGURED:
+        return "configured";
+    case BX_BOX_RUNNING:
+        return "running";
+    case BX_BOX_STOPPING:
+        return "stopping";
+    case BX_BOX_STOPPED:
+        return "stopped";
+    case BX_BOX_PAUSED:
+        return "paused";
+    case BX_BOX_FAILED:
+        return "failed";
+    default:
+        return "unknown";
+    }
+}
+
+static int info_of_row(const struct bx_box_row *row, CBoxInfo *ret, struct bx_err *err)
+{
+    BX_CLEANUP(boxlite_options_free_p) struct CBoxliteOptions *o = NULL;
+    int r = bx_options_from_json(row->options, &o, err);
+
+    if (r < 0)
+        return bx_prefix(err, "box %s", row->id);
+    ret->id = bx_strf("%s", row->id);
+    ret->name = row->name ? bx_strf("%s", row->name) : NULL;
+    ret->image = bx_strf("%s", o->image);
+    ret->status = bx_strf("%s", state_name(row->state));
+    ret->network = calloc(1, sizeof(*ret->network));
+    if (!ret->id || !ret->image || !ret->status || !ret->network || (row->name && !ret->name))
+        return bx_fail(err, BX_ERESOURCE, ENOMEM, "box %s", row->id);
+    ret->network->mode = BoxliteNetworkModeDisabled;
+    ret->running = row->state == BX_BOX_RUNNING;
+    ret->pid = ret->running ? row->pid : 0;
+    ret->cpus = o->cpus;
+    ret->memory_mib = o->memory_mib;
+    ret->auto_delete = bx_options_remove_on_stop(o) ? BX_MAX(o->auto_delete, 1u) : 0;
+    ret->auto_resume = 1;
+    ret->created_at = row->created_ms / 1000;
+    ret->started_at = row->started_ms;
+    return 0;
+}
+
+/* The info of one box as an op's answer. */
+static void answer_info(struct CBoxliteRuntime *rt, const char *id_or_name, struct bx_op *op)
+{
+    struct bx_box_row row = { 0 };
+    struct bx_err err = BX_ERR_INIT;
+    CBoxInfo *info = calloc(1, sizeof(*info));
+    int r;
+
+    r = info ? bx_row_get(rt, id_or_name, &row, &err) : bx_fail(&err, BX_ERESOURCE, ENOMEM, "box info");
+    if (r >= 0)
+        r = info_of_row(&row, info, &err);
+    bx_box_row_done(&row);
+    op->result = info;
+    bx_op_answer(op, r < 0 ? &err : NULL);
+}
+
+BoxliteErrorCode boxlite_box_info(CBoxHandle *box, CBoxInfoCb cb, void *user_data, CBoxliteError *out_error)
+{
+    struct bx_err err = BX_ERR_INIT;
+    struct bx_op *op;
+
+    if (!box || !cb)
+        return bx_api_invalid(out_error, "%s is NULL", !box ? "box" : "cb");
+    if (bx_enter(box->rt, &err) < 0)
+        return bx_api_error(out_error, &err);
+    op = bx_op_new(box->rt, BX_OP_BOX_INFO, (union bx_op_cb){ .box_info = cb }, user_data, &err);
+    if (op)
+        answer_info(box->rt, box->box->id, op);
+    bx_leave(box->rt);
+    return op ? Ok : bx_api_error(out_error, &err);
+}
+
+BoxliteErrorCode boxlite_get_info(CBoxliteRuntime *rt, const char *id_or_name, CBoxInfoCb cb, void *user_data,
+                                  CBoxliteError *out_error)
+{
+    struct bx_err err = BX_ERR_INIT;
+    struct bx_op *op;
+
+    if (!rt || !id_or_name || !cb)
+        return bx_api_invalid(out_error, "%s is NULL", !rt ? "runtime" : !id_or_name ? "id_or_name" : "cb");
+    if (bx_enter(rt, &err) < 0)
+        return bx_api_error(out_error, &err);
+    op = bx_op_new(rt, BX_OP_BOX_INFO, (union bx_op_cb){ .box_info = cb }, user_data, &err);
+    if (op)
+        answer_info(rt, id_or_name, op);
+    bx_leave(rt);
+    return op ? Ok : bx_api_error(out_error, &err);
+}
+
+static int list_locked(struct CBoxliteRuntime *rt, CBoxInfoList *list, struct bx_err *err)
+{
+    struct bx_box_row *rows = NULL;
+    size_t n = 0, i;
+    int r = bx_store_box_list(rt->store, &rows, &n, err);
+
+    if (r < 0)
+        return r;
+    list->items = calloc(n ? n : 1, sizeof(list->items[0]));
+    if (!list->items)
+        r = bx_fail(err, BX_ERESOURCE, ENOMEM, "list boxes");
+    for (i = 0; i < n && r >= 0; i++) {
+        bx_repair_row(rt, &rows[i]);
+        if (rows[i].state == 0)
+            continue; /* removed by that */
+        list->count++; /* also half filled: it is freed with the list */
+        r = info_of_row(&rows[i], &list->items[list->count - 1], err);
+    }
+    bx_box_rows_free(rows, n);
+    return r;
+}
+
+BoxliteErrorCode boxlite_list_info(CBoxliteRuntime *rt, CBoxInfoListCb cb, void *user_data, CBoxliteError *out_error)
+{
+    struct bx_err err = BX_ERR_INIT, why = BX_ERR_INIT;
+    CBoxInfoList *list;
+    struct bx_op *op;
+    int r;
+
+    if (!rt || !cb)
+        return bx_api_invalid(out_error, "%s is NULL", !rt ? "runtime" : "cb");
+    if (bx_enter(rt, &err) < 0)
+        return bx_api_error(out_error, &err);
+    op = bx_op_new(rt, BX_OP_BOX_LIST, (union bx_op_cb){ .box_list = cb }, user_data, &err);
+    if (op) {
+        list = calloc(1, sizeof(*list));
+        r = list ? list_locked(rt, list, &why) : bx_fail(&why, BX_ERESOURCE, ENOMEM, "list boxes");
+        op->result = list;
+        bx_op_answer(op, r < 0 ? &why : NULL);
+    }
+    bx_leave(rt);
+    return op ? Ok : bx_api_error(out_error, &err);
+}
+
+static void details_of_row(struct CBoxliteRuntime *rt, const struct bx_box_row *row, struct CBoxliteInfo *d)
+{
+    bx_info_add(d, "id", row->id);
+    bx_info_add(d, "name", row->name);
+    bx_info_add(d, "status", state_name(row->state));
+    bx_info_add(d, "image", row->image);
+    bx_info_add(d, "engine", row->engine);
+    if (row->message && row->message[0])
+        bx_info_add(d, "message", row->message);
+    if (row->has_exit)
+        bx_info_addf(d, "exit_code", "%d", row->exit_code);
+    bx_info_add(d, "detached", row->detached ? "1" : "0");
+    bx_info_addf(d, "created_at_ms", "%lld", (long long)row->created_ms);
+    if (row->started_ms)
+        bx_info_addf(d, "started_at_ms", "%lld", (long long)row->started_ms);
+    if (row->stopped_ms)
+        bx_info_addf(d, "stopped_at_ms", "%lld", (long long)row->stopped_ms);
+    bx_info_addf(d, "dir", "%s/boxes/%s", rt->home, row->id);
+}
+
+static void details_of_info(const boxlite_BoxInfo *i, struct CBoxliteInfo *d)
+{
+    char text[sizeof(i->jail)];
+
+    bx_info_addf(d, "pid", "%u", i->shim_pid);
+    bx_info_addf(d, "qemu_pid", "%u", i->qemu_pid);
+    bx_str_printable(text, sizeof(text), i->kernel, strlen(i->kernel));
+    bx_info_add(d, "kernel", text);
+    bx_str_printable(text, sizeof(text), i->jail, strlen(i->jail));
+    bx_info_add(d, "jail", text);
+    bx_info_addf(d, "spawn_us", "%u", i->spawn_us);
+    bx_info_addf(d, "restore_us", "%u", i->restore_us);
+    bx_info_addf(d, "start_us", "%u", i->start_us);
+    bx_info_addf(d, "memory_bytes", "%llu", (unsigned long long)i->memory_bytes);
+    bx_info_addf(d, "cpu_ns", "%llu", (unsigned long long)i->cpu_ns);
+    bx_info_addf(d, "execs_total", "%u", i->execs_total);
+    bx_info_addf(d, "execs_running", "%u", i->execs_running);
+    bx_info_addf(d, "clients", "%u", i->clients);
+}
+
+static void details_answer(struct bx_op *op, struct bx_box *b, bool live)
+{
+    struct bx_box_row row = { 0 };
+    struct bx_err err = BX_ERR_INIT;
+    struct CBoxliteInfo *d = bx_info_new();
+    int r = d ? bx_row_get(b->rt, b->id, &row, &err) : bx_fail(&err, BX_ERESOURCE, ENOMEM, "box details");
+
+    if (r >= 0) {
+        details_of_row(b->rt, &row, d);
+        if (live)
+            details_of_info(&b->info, d);
+    }
+    bx_box_row_done(&row);
+    op->result = d;
+    bx_op_answer(op, r < 0 ? &err : NULL);
+}
+
+/* BoxInfo came, or the box went. */
+static void details_on_answer(void *ud, const struct bx_err *err)
+{
+    struct bx_op *op = ud;
+    struct bx_box *b = op->handle->box;
+    struct CBoxHandle *h = op->handle;
+
+    details_answer(op, b, err == NULL);
+    bx_handle_free_locked(h);
+}
+
+BoxliteErrorCode boxlite_box_details(CBoxHandle *box, CBoxliteInfoCb cb, void *user_data, CBoxliteError *out_error)
+{
+    boxlite_BoxInfoGet get = boxlite_BoxInfoGet_init_zero;
+    struct bx_err err = BX_ERR_INIT;
+    struct bx_conn *c;
+    struct bx_op *op;
+
+    if (!box || !cb)
+        return bx_api_invalid(out_error, "%s is NULL", !box ? "box" : "cb");
+    if (bx_enter(box->rt, &err) < 0)
+        return bx_api_error(out_error, &err);
+    op = bx_op_new(box->rt, BX_OP_INFO, (union bx_op_cb){ .info = cb }, user_data, &err);
+    c = box->box->phase == BX_PHASE_UP ? box->box->conn : NULL;
+    if (op && c)
+        op->handle = handle_new(box->box, NULL);
+    if (op && op->handle) {
+        get.request = bx_conn_request_info(c, details_on_answer, op);
+        if (get.request == 0 || bx_msg_send(&c->link, BX_MSG_BOX_INFO_GET, 0, &get, NULL) < 0) {
+            bx_conn_forget(c, op);
+            details_on_answer(op, &err);
+        }
+        bx_conn_flush(c);
+    } else if (op) {
+        details_answer(op, box->box, false);
+    }
+    bx_leave(box->rt);
+    return op ? Ok : bx_api_error(out_error, &err);
+}

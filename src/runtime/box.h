@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * box.h - a box while this runtime has to do with it (private).
+ *
+ * Theory of operation
+ *
+ *  A bx_box exists while a handle, an execution, a connection or a piece of work refers to it; the row in the store is the box
+ *  itself. Its phase says what this runtime does with it:
+ *
+ *      IDLE ──> STARTING ──> CONNECTING ──> UP ──> ENDING ──> IDLE
+ *        └──────────────────────^
+ *
+ *  STARTING: start.c prepares image, disk, engine and template and spawns the shim; other programs that want the same box wait for
+ *  boxes/<id>/start.lock. CONNECTING: the link exists and the box has not said yet that it runs. UP: it has. ENDING: the link
+ *  is gone or going, and settle.c brings row and directory in order. Who wants the box up waits in up_ops or as an execution that
+ *  was not sent yet; who wants it down waits in down_ops.
+ *
+ *  Two files are locked with flock: `lock` by the shim for its life, `start.lock` by whoever starts, settles or removes the box,
+ *  for as long as that takes. Nobody looks at `lock` without holding `start.lock`, so looking never disturbs a shim.
+ */
+#ifndef BX_RUNTIME_BOX_H
+#define BX_RUNTIME_BOX_H
+
+#include "runtime/options.h"
+#include "runtime/runtime.h"
+#include "wire/messages.h"
+
+enum bx_phase { BX_PHASE_IDLE, BX_PHASE_STARTING, BX_PHASE_CONNECTING, BX_PHASE_UP, BX_PHASE_ENDING };
+
+struct bx_box {
+    struct bx_box *next; /* in rt->boxes */
+    struct CBoxliteRuntime *rt;
+    unsigned refs;
+    char id[BX_ID_LEN + 1];
+    char *name;
+    struct CBoxliteOptions *options;
+    int dir_fd; /* boxes/<id>; opened when needed, else -1 */
+
+    enum bx_phase phase;
+    bool owned;      /* our shim, and not detached: it ends with our connection */
+    bool down_wanted; /* somebody waits in down_ops */
+    bool down_forced;
+    bool stop_sent;   /* ... and was sent on this connection */
+    bool remove;      /* when it is down */
+    bool gone;       /* row and directory were removed */
+    struct bx_start *start;
+    struct bx_settle *settle;
+    struct bx_conn *conn;
+    struct bx_source *shim; /* child source of a shim that we spawned; lives on after the connection */
+    struct bx_op_list up_ops;
+    struct bx_op_list down_ops;
+    struct CExecutionHandle *execs; /* each holds a reference */
+    struct CExecutionHandle *main;  /* one of them: who took hold of the main process to come, or what was sent for it */
+    char **main_argv;               /* of this start; NULL: the box idles */
+    bool main_pending;              /* sent, neither accepted nor refused */
+    boxlite_BoxInfo info;           /* of the running box */
+};
+
+struct CBoxHandle {
+    struct CBoxliteRuntime *rt;
+    struct bx_box *box;
+    bool stopped; /* void since a stop through it */
+};
+
+/* ---- box.c ---- */
+
+/* The live box of a row; a new reference. NULL with err. */
+struct bx_box *bx_box_of_row(struct CBoxliteRuntime *rt, const struct bx_box_row *row, struct bx_err *err);
+/* By id or name, from the store. */
+struct bx_box *bx_box_find(struct CBoxliteRuntime *rt, const char *id_or_name, struct bx_err *err);
+void bx_box_ref(struct bx_box *b);
+void bx_box_unref(struct bx_box *b);
+/* boxes/<id>, opened; descriptor (borrowed) or negative. */
+int bx_box_dir(struct bx_box *b, struct bx_err *err);
+/* Deferred: frees live boxes without references. */
+void bx_sweep(struct bx_source *s, void *ud);
+/* How many boxes would end with this runtime; ends them; forgets all connections. */
+unsigned bx_boxes_owned(struct CBoxliteRuntime *rt);
+void bx_boxes_stop_owned(struct CBoxliteRuntime *rt, bool force);
+void bx_boxes_end(struct CBoxliteRuntime *rt);
+void bx_handle_free_locked(struct CBoxHandle *h);
+/* Row by id or name with the message users see. */
+int bx_row_get(struct CBoxliteRuntime *rt, const char *id_or_name, struct bx_box_row *ret, struct bx_err *err);
+
+/* ---- life.c: what moves a box from phase to phase ---- */
+
+/* Makes it run or joins it; when it does not at once, somebody is told through up_ops and executions. `implicit`: by a command rather
+ * than by start: refused for a box with a main process that does not run. 0 or negative. */
+int bx_box_want_up(struct bx_box *b, bool implicit, struct bx_err *err);
+/* It runs: BoxInfo came. Negative when that could not be recorded: the link is to be given up. */
+int bx_box_is_up(struct bx_box *b, struct bx_err *err);
+/* The start failed, or the connection could not be made: everybody who waits is told. */
+void bx_box_start_failed(struct bx_box *b, const struct bx_err *err);
+/* The connection ended: why, as far as is known. */
+void bx_box_lost(struct bx_box *b, const struct bx_err *why);
+/* Stop it, then (b->remove) remove it. Answered through down_ops, also when it fails at once. */
+void bx_box_want_down(struct bx_box *b, bool force);
+/* Settled: row and directory are in order. */
+void bx_box_is_down(struct bx_box *b, const struct bx_err *err);
+/* The main process was accepted or refused. */
+void bx_box_main_started(struct bx_box *b, const struct bx_err *err);
+
+/* ---- settle.c ---- */
+
+/* Connects to the box of a shim that runs. Phase CONNECTING. */
+int bx_box_connect(struct bx_box *b, int64_t deadline, struct bx_err *err);
+/* Corrects a row that says the box runs while its shim does not; true when the row was changed or removed. */
+bool bx_repair_row(struct CBoxliteRuntime *rt, struct bx_box_row *row);
+void bx_repair_all(struct CBoxliteRuntime *rt);
+void bx_clean_tmp(struct CBoxliteRuntime *rt);
+/* after_loss: the box ran and its link ended; waits for the shim's end (and enforces it), writes the row, and removes the box
+ * where that is wanted; then bx_box_is_down. Otherwise: the same, but a shim that lives is connected to, to be told to stop. */
+int bx_settle_start(struct bx_box *b, bool after_loss, struct bx_err *err);
+void bx_settle_free(struct bx_settle *s);
+/* Brings a row that says "running" in line with the exit record; both locks held. */
+int bx_settle_row(struct CBoxliteRuntime *rt, struct bx_box_row *row, int dir_fd, struct bx_err *err);
+/* Removes row and directory; start.lock held. */
+int bx_box_delete(struct CBoxliteRuntime *rt, const char *id, struct bx_err *err);
+
+/* ---- start.c ---- */
+
+int bx_start_begin(struct bx_box *b, bool implicit, struct bx_err *err);
+/* Somebody asked for it by start: a main process is no obstacle. */
+void bx_start_explicit(struct bx_box *b);
+/* The new box's link ended or said no before it ran. Tries again where that helps, else bx_box_start_failed. */
+void bx_start_link_failed(struct bx_box *b, const struct bx_err *why, bool template_suspect);
+/* It runs: writes the row. 0 or negative. */
+int bx_start_done(struct bx_box *b, struct bx_err *err);
+void bx_start_free(struct bx_start *s);
+
+#endif

@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * job.c - helper programs and file locks, without blocking.
+ *
+ * A lock that somebody else holds is waited for with inotify: when its holder closes the file (or dies) an event comes and
+ * the lock is tried again. The kernel reports the close a moment before it lets go of the lock, so after an event the lock is
+ * tried once more a little later, with growing pauses, a bounded number of times.
+ */
+#include "runtime/job.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/inotify.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+struct bx_job {
+    struct bx_job *next;
+    struct CBoxliteRuntime *rt;
+    struct bx_source *child;
+    int pidfd; /* a copy, for killing */
+    int out_fd;
+    struct bx_source *out;
+    struct bx_buf text;
+    int status;
+    bool ended, eof;
+    size_t seen; /* of text, by progress */
+    bx_job_progress_fn *progress;
+    bx_job_fn *fn;
+    void *ud;
+};
+
+static void job_unlink(struct bx_job *j)
+{
+    struct bx_job **p;
+
+    for (p = &j->rt->jobs; *p; p = &(*p)->next)
+        if (*p == j) {
+            *p = j->next;
+            return;
+        }
+}
+
+static void job_free(struct bx_job *j)
+{
+    job_unlink(j);
+    bx_source_remove(j->child);
+    bx_source_remove(j->out);
+    bx_close(j->out_fd);
+    bx_close(j->pidfd);
+    bx_buf_done(&j->text);
+    free(j);
+}
+
+static void job_check(struct bx_job *j)
+{
+    if (!j->ended || !j->eof)
+        return;
+    job_unlink(j);
+    j->fn(j->ud, j->status, (const char *)bx_buf_data(&j->text), bx_buf_len(&j->text));
+    job_free(j);
+}
+
+static void job_on_child(struct bx_source *s, int status, void *ud)
+{
+    struct bx_job *j = ud;
+
+    (void)s;
+    j->ended = true;
+    j->status = status;
+    job_check(j);
+}
+
+void bx_job_on_progress(struct bx_job *j, bx_job_progress_fn *fn)
+{
+    j->progress = fn;
+}
+
+/* Looks at the lines that are whole and new. */
+static void job_progress(struct bx_job *j)
+{
+    const char *text = (const char *)bx_buf_data(&j->text), *end;
+    unsigned long long done, total;
+    char line[64];
+    size_t len;
+
+    while (j->progress && (end = memchr(text + j->seen, '\n', bx_buf_len(&j->text) - j->seen))) {
+        len = BX_MIN((size_t)(end - text) - j->seen, sizeof(line) - 1);
+        memcpy(line, text + j->seen, len);
+        line[len] = '\0';
+        j->seen = (size_t)(end - text) + 1;
+        if (sscanf(line, "progress %llu %llu", &done, &total) == 2)
+            j->progress(j->ud, done, total);
+    }
+}
+
+int bx_job_error(const char *program, int status, const char *text, size_t len, struct bx_err *err)
+{
+    char line[BX_ERR_MSG_MAX + 32], msg[BX_ERR_MSG_MAX];
+    size_t start = len > 0 ? len - 1 : 0; /* before the last end of line */
+    int code = 0, at = 0;
+
+    while (start > 0 && text[start - 1] != '\n')
+        start--;
+    snprintf(line, sizeof(line), "%.*s", (int)BX_MIN(len - start, sizeof(line) - 1), text + start);
+    line[strcspn(line, "\n")] = '\0';
+    if (sscanf(line, "error %d %n", &code, &at) == 1 && at > 0 && code > 0 && code < BX_ECODE_MAX) {
+        bx_str_printable(msg, sizeof(msg), line + at, strlen(line + at));
+        return bx_fail(err, (enum bx_code)code, 0, "%s", msg);
+    }
+    if (status > 128)
+        return bx_fail(err, BX_EIMAGE, 0, "%s was ended by signal %d", program, status - 128);
+    return bx_fail(err, BX_EINTERNAL, 0, "%s ended with %d and without a word", program, status);
+}
+
+static void job_on_out(struct bx_source *s, int fd, uint32_t events, void *ud)
+{
+    struct bx_job *j = ud;
+    char chunk[8192];
+    ssize_t n;
+
+    (void)events;
+    n = read(fd, chunk, sizeof(chunk));
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (n > 0) {
+        (void)bx_buf_add(&j->text, chunk, (size_t)n); /* what is beyond the maximum is of no use */
+        job_progress(j);
+        return;
+    }
+    bx_source_remove(s);
+    j->out = NULL;
+    j->out_fd = bx_close(j->out_fd);
+    j->eof = true;
+    job_check(j);
+}
+
+struct bx_job *bx_job_start(struct CBoxliteRuntime *rt, const struct bx_spawn *s, int answer_fd, bx_job_fn *fn, void *ud,
+                            struct bx_err *err)
+{
+    struct bx_spawn_fd fds[BX_SPAWN_FDS_MAX];
+    struct bx_spawn spawn = *s;
+    bx_cleanup_close int write_end = -1;
+    int pipe_fds[2] = { -1, -1 }, pidfd;
+    struct bx_job *j = calloc(1, sizeof(*j));
+
+    if (!j || s->n_fds + 1 > BX_SPAWN_FDS_MAX) {
+        free(j);
+        bx_fail(err, BX_ERESOURCE, ENOMEM, "start %s", s->argv[0]);
+        return NULL;
+    }
+    j->rt = rt;
+    j->fn = fn;
+    j->ud = ud;
+    j->out_fd = j->pidfd = -1;
+    j->eof = answer_fd < 0;
+    bx_buf_init(&j->text, BX_JOB_TEXT_MAX);
+    memcpy(fds, s->fds, s->n_fds * sizeof(fds[0]));
+    if (answer_fd >= 0) {
+        if (pipe2(pipe_fds, O_CLOEXEC) < 0) {
+            bx_fail(err, BX_ERESOURCE, errno, "make a pipe");
+            goto fail;
+        }
+        j->out_fd = pipe_fds[0];
+        write_end = pipe_fds[1];
+        bx_fd_nonblock(j->out_fd, true);
+        fds[spawn.n_fds++] = (struct bx_spawn_fd){ write_end, answer_fd };
+    }
+    spawn.fds = fds;
+    pidfd = bx_spawn(&spawn, NULL, err);
+    if (pidfd < 0)
+        goto fail;
+    j->pidfd = fcntl(pidfd, F_DUPFD_CLOEXEC, 3);
+    j->child = bx_loop_add_child(rt->loop, pidfd, job_on_child, j);
+    if (j->out_fd >= 0)
+        j->out = bx_loop_add_fd(rt->loop, j->out_fd, BX_READ, job_on_out, j);
+    j->next = rt->jobs;
+    rt->jobs = j;
+    if (!j->child || j->pidfd < 0 || (j->out_fd >= 0 && !j->out)) {
+        bx_fail(err, BX_ERESOURCE, errno, "watch %s", s->argv[0]);
+        bx_job_kill(j);
+        return NULL;
+    }
+    return j;
+fail:
+    job_free(j);
+    return NULL;
+}
+
+struct bx_job *bx_job_kill(struct bx_job *j)
+{
+    siginfo_t info;
+
+    if (!j)
+        return NULL;
+    if (!j->ended && j->pidfd >= 0) {
+        j->child = bx_source_remove(j->child);
+        syscall(SYS_pidfd_send_signal, j->pidfd, SIGKILL, NULL, 0);
+        waitid(P_PIDFD, (id_t)j->pidfd, &info, WEXITED | __WALL); /* it dies at once: no I/O of ours holds it */
+    }
+    job_free(j);
+    return NULL;
+}
+
+void bx_jobs_end(struct CBoxliteRuntime *rt)
+{
+    while (rt->jobs)
+        bx_job_kill(rt->jobs);
+}
+
+/* ---- locks ---- */
+
+static const int64_t retry_pauses[] = { 1 * BX_MSEC, 5 * BX_MSEC, 20 * BX_MSEC, 100 * BX_MSEC };
+
+struct bx_lock_wait {
+    struct CBoxliteRuntime *rt;
+    int fd;
+    int inotify_fd;
+    struct bx_source *watch, *first, *retry, *deadline;
+    unsigned retries;
+    char name[64];
+    bx_lock_fn *fn;
+    void *ud;
+};
+
+int bx_lock_try(int dirfd, const char *name)
+{
+    int fd = openat(dirfd, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600), saved;
+
+    if (fd < 0)
+        return -errno;
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+        return fd;
+    saved = errno;
+    bx_close(fd);
+    return -saved;
+}
+
+static void lock_answer(struct bx_lock_wait *w, int fd, const struct bx_err *err)
+{
+    bx_lock_fn *fn = w->fn;
+    void *ud = w->ud;
+
+    bx_lock_wait_free(w);
+    fn(ud, fd, err);
+}
+
+static void lock_attempt(struct bx_lock_wait *w)
+{
+    struct bx_err err = BX_ERR_INIT;
+
+    if (flock(w->fd, LOCK_EX | LOCK_NB) == 0) {
+        lock_answer(w, BX_TAKE_FD(w->fd), NULL);
+    } else if (errno != EWOULDBLOCK && errno != EINTR) {
+        bx_fail(&err, BX_ESTORAGE, errno, "lock %s", w->name);
+        lock_answer(w, -1, &err);
+    } else if (w->retries < BX_ARRAY_SIZE(retry_pauses)) {
+        bx_timer_after(w->retry, retry_pauses[w->retries++]);
+    }
+}
+
+static void lock_on_first(struct bx_source *s, void *ud)
+{
+    (void)s;
+    lock_attempt(ud);
+}
+
+static void lock_on_close(struct bx_source *s, int fd, uint32_t events, void *ud)
+{
+    struct bx_lock_wait *w = ud;
+    char buf[4096];
+
+    (void)s, (void)events;
+    while (read(fd, buf, sizeof(buf)) > 0)
+        ;
+    w->retries = 0;
+    lock_attempt(w);
+}
+
+static void lock_on_late(struct bx_source *s, void *ud)
+{
+    struct bx_lock_wait *w = ud;
+    struct bx_err err = BX_ERR_INIT;
+
+    (void)s;
+    bx_fail(&err, BX_ESTORAGE, 0, "%s: another program held the lock for too long", w->name);
+    lock_answer(w, -1, &err);
+}
+
+struct bx_lock_wait *bx_lock_wait(struct CBoxliteRuntime *rt, int dirfd, const char *name, int64_t deadline, bx_lock_fn *fn,
+                                  void *ud, struct bx_err *err)
+{
+    struct bx_lock_wait *w = calloc(1, sizeof(*w));
+    char path[32];
+
+    if (!w) {
+        bx_fail(err, BX_ERESOURCE, ENOMEM, "lock %s", name);
+        return NULL;
+    }
+    w->rt = rt;
+    w->fn = fn;
+    w->ud = ud;
+    snprintf(w->name, sizeof(w->name), "%s", name);
+    w->inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    w->fd = openat(dirfd, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (w->fd < 0 || w->inotify_fd < 0)
+        goto fail;
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", w->fd);
+    if (inotify_add_watch(w->inotify_fd, path, IN_CLOSE) < 0)
+        goto fail;
+    w->watch = bx_loop_add_fd(rt->loop, w->inotify_fd, BX_READ, lock_on_close, w);
+    w->first = bx_loop_add_defer(rt->loop, lock_on_first, w);
+    w->retry = bx_loop_add_timer(rt->loop, lock_on_first, w);
+    w->deadline = bx_loop_add_timer(rt->loop, lock_on_late, w);
+    if (!w->watch || !w->first || !w->retry || !w->deadline)
+        goto fail;
+    bx_defer_set(w->first);
+    if (deadline)
+        bx_timer_set(w->deadline, deadline);
+    return w;
+fail:
+    bx_fail(err, BX_ESTORAGE, errno, "lock %s", name);
+    bx_lock_wait_free(w);
+    return NULL;
+}
+
+struct bx_lock_wait *bx_lock_wait_free(struct bx_lock_wait *w)
+{
+    if (!w)
+        return NULL;
+    bx_source_remove(w->watch);
+    bx_source_remove(w->first);
+    bx_source_remove(w->retry);
+    bx_source_remove(w->deadline);
+    bx_close(w->fd);
+    bx_close(w->inotify_fd);
+    free(w);
+    return NULL;
+}

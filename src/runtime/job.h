@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* job.h - a helper program that runs to its end, and what it said; locks that are waited for without blocking (private). */
+#ifndef BX_RUNTIME_JOB_H
+#define BX_RUNTIME_JOB_H
+
+#include "host/spawn.h"
+#include "runtime/runtime.h"
+
+#define BX_JOB_TEXT_MAX (32 * 1024 * 1024) /* ten thousand members of an archive, with long names */
+
+struct bx_job;
+
+/* status: exit code or 128+N; text: what it wrote to its answer pipe. The job is freed after the call. */
+typedef void bx_job_fn(void *ud, int status, const char *text, size_t len);
+
+/* Spawns s with one more descriptor, answer_fd, the write end of the answer pipe (-1: none). */
+struct bx_job *bx_job_start(struct CBoxliteRuntime *rt, const struct bx_spawn *s, int answer_fd, bx_job_fn *fn, void *ud,
+                            struct bx_err *err);
+/* Calls fn(ud, done, total) for each "progress DONE TOTAL" line as it comes. */
+typedef void bx_job_progress_fn(void *ud, uint64_t done, uint64_t total);
+void bx_job_on_progress(struct bx_job *j, bx_job_progress_fn *fn);
+/* The answer's last line as error: "error CODE MESSAGE", or nothing sensible. Always negative. */
+int bx_job_error(const char *program, int status, const char *text, size_t len, struct bx_err *err);
+/* Kills it; fn is not called. Accepts NULL; returns NULL. */
+struct bx_job *bx_job_kill(struct bx_job *j);
+void bx_jobs_end(struct CBoxliteRuntime *rt);
+
+/*
+ * flock, exclusive, on dirfd/name (made when missing), waiting without blocking until `deadline` (bx_now; 0 = without end).
+ * fn gets the descriptor (its own now), or -1 and the error; always from the loop, never from within bx_lock_wait.
+ */
+struct bx_lock_wait;
+typedef void bx_lock_fn(void *ud, int fd, const struct bx_err *err);
+struct bx_lock_wait *bx_lock_wait(struct CBoxliteRuntime *rt, int dirfd, const char *name, int64_t deadline, bx_lock_fn *fn,
+                                  void *ud, struct bx_err *err);
+/* Gives up. Accepts NULL; returns NULL. */
+struct bx_lock_wait *bx_lock_wait_free(struct bx_lock_wait *w);
+
+/* Without waiting: descriptor, -EWOULDBLOCK or another -errno. */
+int bx_lock_try(int dirfd, const char *name);
+
+#endif

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * life.c - what moves a box from phase to phase (the picture is in box.h).
+ *
+ * Nothing here closes a link from inside one of its handlers: they return an error instead, and conn.c ends the link when the
+ * stack is its own again.
+ */
+#include <errno.h>
+
+#include "runtime/box.h"
+#include "runtime/conn.h"
+#include "runtime/exec.h"
+
+#define STOP_GRACE_MS 5000
+#define STOP_DEADLINE (20 * BX_SEC)
+#define STOP_FORCED_DEADLINE (5 * BX_SEC)
+
+static void fail_waiting_execs(struct bx_box *b, const struct bx_err *err)
+{
+    struct CExecutionHandle *x, *next;
+
+    for (x = b->execs; x; x = next) {
+        next = x->next;
+        if (x->state == BX_EXEC_WAITING)
+            bx_exec_fail(x, err);
+    }
+}
+
+int bx_box_want_up(struct bx_box *b, bool implicit, struct bx_err *err)
+{
+    if (b->gone)
+        return bx_fail(err, BX_ENOTFOUND, 0, "%s", b->id);
+    if (b->down_wanted && b->phase != BX_PHASE_IDLE)
+        return bx_fail(err, BX_ESTATE, 0, "box %s is being stopped", b->id);
+    if (b->phase == BX_PHASE_IDLE)
+        return bx_start_begin(b, implicit, err);
+    if (!implicit)
+        bx_start_explicit(b);
+    return 0; /* ENDING: bx_box_is_down goes on with who waits */
+}
+
+static void answer_up(struct bx_box *b, const struct bx_err *err)
+{
+    bx_op_list_answer(&b->up_ops, err);
+}
+
+/* Stop goes as a request; its answer is the end of the link. */
+static int send_stop(struct bx_box *b, struct bx_err *err)
+{
+    boxlite_BoxStop stop = boxlite_BoxStop_init_zero;
+    int r;
+
+    stop.request = bx_conn_request(b->conn, NULL, NULL);
+    stop.grace_ms = STOP_GRACE_MS;
+    stop.force = b->down_forced;
+    r = bx_msg_send(&b->conn->link, BX_MSG_BOX_STOP, 0, &stop, err);
+    if (r < 0)
+        return r;
+    b->stop_sent = true;
+    bx_timer_after(b->conn->timer, b->down_forced ? STOP_FORCED_DEADLINE : STOP_DEADLINE);
+    bx_conn_flush(b->conn);
+    return 0;
+}
+
+int bx_box_is_up(struct bx_box *b, struct bx_err *err)
+{
+    struct CExecutionHandle *x, *next;
+    bool started = b->start != NULL;
+    int r;
+
+    if (started) {
+        r = bx_start_done(b, err);
+        if (r < 0)
+            return r;
+    }
+    b->phase = BX_PHASE_UP;
+    if (b->down_wanted) {
+        struct bx_err why = BX_ERR_INIT;
+
+        bx_fail(&why, BX_ESTOPPED, 0, "the box was stopped");
+        answer_up(b, &why);
+        fail_waiting_execs(b, &why);
+        return send_stop(b, err);
+    }
+    if (started && b->main_argv) {
+        b->main_pending = true; /* who waits for the start is answered when it runs */
+        r = bx_exec_send_main(b, b->main_argv, err);
+        if (r < 0)
+            return r;
+    }
+    for (x = b->execs; x; x = next) {
+        next = x->next;
+        if (x->state == BX_EXEC_WAITING)
+            bx_exec_send(x);
+    }
+    if (!b->main_pending)
+        answer_up(b, NULL);
+    bx_conn_flush(b->conn);
+    return 0;
+}
+
+void bx_box_main_started(struct bx_box *b, const struct bx_err *err)
+{
+    struct bx_err ignored;
+
+    if (!b->main_pending)
+        return;
+    b->main_pending = false;
+    answer_up(b, err);
+    if (err && !b->down_wanted && b->conn) {
+        b->down_wanted = b->down_forced = true; /* a box without its main process is no box */
+        if (!b->stop_sent)
+            (void)send_stop(b, &ignored);
+    }
+}
+
+void bx_box_start_failed(struct bx_box *b, const struct bx_err *err)
+{
+    struct bx_err ignored;
+
+    bx_box_ref(b);
+    bx_conn_close(b, err);
+    bx_start_free(b->start);
+    b->start = NULL;
+    b->phase = BX_PHASE_IDLE;
+    b->main_pending = false;
+    answer_up(b, err);
+    fail_waiting_execs(b, err);
+    if (b->down_wanted && bx_settle_start(b, true, &ignored) < 0)
+        bx_box_is_down(b, &ignored);
+    bx_shutdown_check(b->rt);
+    bx_box_unref(b);
+}
+
+void bx_box_lost(struct bx_box *b, const struct bx_err *why)
+{
+    bool was_up = b->conn->up && b->phase == BX_PHASE_UP, ours = b->conn->ours;
+    bool suspect = b->conn->has_gone && b->conn->gone_msg.template_suspect;
+    struct CExecutionHandle *x, *next;
+    struct bx_err err;
+
+    bx_box_ref(b);
+    bx_conn_close(b, why);
+    if (!was_up && ours && b->start) {
+        bx_start_link_failed(b, why, suspect);
+    } else if (!was_up) {
+        bx_box_start_failed(b, why);
+    } else {
+        b->phase = BX_PHASE_ENDING;
+        if (b->main_pending)
+            bx_box_main_started(b, why);
+        for (x = b->execs; x; x = next) {
+            next = x->next;
+            bx_exec_fail(x, why); /* those that have ended stay as they are */
+        }
+        if (bx_settle_start(b, true, &err) < 0)
+            bx_box_is_down(b, &err);
+    }
+    bx_box_unref(b);
+}
+
+void bx_box_want_down(struct bx_box *b, bool force)
+{
+    bool more = force && !b->down_forced;
+    struct bx_err why = BX_ERR_INIT, *err = &why;
+    int r = 0;
+
+    b->down_wanted = true;
+    b->down_forced = b->down_forced || force;
+    switch (b->phase) {
+    case BX_PHASE_IDLE:
+        r = bx_settle_start(b, false, err);
+        break;
+    case BX_PHASE_STARTING:
+        bx_fail(&why, BX_ESTOPPED, 0, "the box was stopped");
+        bx_box_start_failed(b, &why); /* goes on to settle */
+        break;
+    case BX_PHASE_UP:
+        r = !b->stop_sent || more ? send_stop(b, err) : 0;
+        break;
+    case BX_PHASE_CONNECTING: /* bx_box_is_up sends it */
+    case BX_PHASE_ENDING:
+        break;
+    }
+    if (r < 0)
+        bx_box_is_down(b, err);
+}
+
+void bx_box_is_down(struct bx_box *b, const struct bx_err *err)
+{
+    struct bx_err failed = BX_ERR_INIT;
+
+    bx_box_ref(b);
+    bx_settle_free(b->settle);
+    b->settle = NULL;
+    b->phase = BX_PHASE_IDLE;
+    b->down_wanted = b->down_forced = b->stop_sent = b->owned = false;
+    if (err && b->remove)
+        b->remove = false;
+    bx_op_list_answer(&b->down_ops, err);
+    if (b->up_ops.first || b->execs) {
+        bool waiting = b->up_ops.first != NULL;
+        struct CExecutionHandle *x;
+
+        for (x = b->execs; x && !waiting; x = x->next)
+            waiting = x->state == BX_EXEC_WAITING && x != b->main;
+        if (waiting && bx_box_want_up(b, !b->up_ops.first, &failed) < 0)
+            bx_box_start_failed(b, &failed);
+    }
+    bx_shutdown_check(b->rt);
+    bx_box_unref(b);
+}

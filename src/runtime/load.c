@@ -1,0 +1,807 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * load.c - an image from an OCI layout folder, an archive of one, or a `docker save` archive into blob store and rows.
+ *
+ * Theory of operation
+ *
+ *  An archive is first taken apart by boxlite-unpack: its members lie one after another in a spool file without a name, and a list says
+ *  where each is and what its SHA-256 is. A folder is read as it is.
+ *
+ *  Then a chain of documents is followed from the top: index.json names manifests or further indexes; each is fetched by its digest,
+ *  read, and followed to the manifest for this platform; that names configuration and layers, which are fetched. To
+ *  fetch a blob is to have it in the blob store: it is there already; or it is the member of the archive with that
+ *  SHA-256, copied a few MiB per turn of the loop; or it is the folder's file of that name, hashed and copied by boxlite-unpack and
+ *  refused when its SHA-256 is another. A `docker save` archive without index.json gets a manifest written here from its
+ *  manifest.json. So nothing is used that was not verified, but the names in index.json.
+ */
+#include "runtime/load.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "host/json.h"
+#include "image/manifest.h"
+#include "image/reference.h"
+#include "runtime/convert.h"
+#include "runtime/engine.h"
+#include "runtime/job.h"
+
+#define IN_FD 3
+#define OUT_FD 4
+#define STATUS_FD 5
+#define SPOOL_MAX (256ULL << 30)
+#define INDEX_DEPTH_MAX 4
+#define COPY_STEP (4u * 1024 * 1024)
+#define WANT_OS "linux"
+#define WANT_ARCH "amd64"
+#define MANIFEST_TYPE "application/vnd.oci.image.manifest.v1+json"
+#define CONFIG_TYPE "application/vnd.oci.image.config.v1+json"
+#define LAYER_TYPE "application/vnd.oci.image.layer.v1.tar" /* compression is recognised by content */
+
+struct member {
+    char *name, *link; /* link: target of a link, else NULL */
+    uint64_t at, size;
+    char digest[72];
+};
+
+struct load {
+    struct load *next; /* in loads of the runtime */
+    struct CBoxliteRuntime *rt;
+    struct bx_op *op;
+    char *path;
+    char *name;        /* NULL: the image's own */
+    int dir_fd;        /* folder, or -1 */
+    int spool_fd;      /* archive, or -1 */
+    struct member *members;
+    size_t n_members, cap_members;
+    struct bx_job *job;
+    struct bx_source *turn;
+
+    char *own_name;    /* what the image calls itself */
+    unsigned depth;
+    char want[72];     /* blob being fetched */
+    char tmp[64];      /* its file in tmp, or "" */
+    int tmp_fd;
+    const struct member *from;
+    uint64_t copied;
+    void (*then)(struct load *l); /* when it is in the store */
+
+    char manifest_digest[72];
+    char *manifest_text;
+    struct bx_manifest manifest;
+    size_t next_blob;  /* 0 = configuration, then layers */
+    uint64_t total;
+};
+
+static void follow(struct load *l);
+
+/* ---- end ---- */
+
+static void load_free(struct load *l)
+{
+    struct load **p = &l->rt->loads;
+    size_t i;
+
+    for (; *p; p = &(*p)->next)
+        if (*p == l) {
+            *p = l->next;
+            break;
+        }
+    bx_job_kill(l->job);
+    bx_source_remove(l->turn);
+    if (l->tmp[0])
+        (void)unlinkat(l->rt->tmp_fd, l->tmp, 0);
+    bx_close(l->tmp_fd);
+    bx_close(l->dir_fd);
+    bx_close(l->spool_fd);
+    for (i = 0; i < l->n_members; i++) {
+        free(l->members[i].name);
+        free(l->members[i].link);
+    }
+    free(l->members);
+    bx_manifest_done(&l->manifest);
+    free(l->manifest_text);
+    free(l->own_name);
+    free(l->path);
+    free(l->name);
+    free(l);
+}
+
+static void load_end(struct load *l, const struct bx_err *err)
+{
+    struct bx_op *op = l->op;
+    struct bx_err why;
+
+    if (err) {
+        why = *err;
+        bx_prefix(&why, "load %.200s", l->path);
+    }
+    load_free(l);
+    bx_op_answer(op, err ? &why : NULL);
+}
+
+void bx_loads_end(struct CBoxliteRuntime *rt)
+{
+    struct bx_err why = BX_ERR_INIT;
+
+    bx_fail(&why, BX_ESTOPPED, 0, "the runtime was freed");
+    while (rt->loads)
+        load_end(rt->loads, &why);
+}
+
+/* ---- fetching one blob ---- */
+
+static const struct member *member_of(const struct load *l, const char *digest)
+{
+    size_t i;
+
+    for (i = 0; i < l->n_members; i++)
+        if (!l->members[i].link && bx_streq(l->members[i].digest, digest))
+            return &l->members[i];
+    return NULL;
+}
+
+static int open_tmp(struct load *l, struct bx_err *err)
+{
+    l->tmp_fd = bx_tmpfile_at(l->rt->tmp_fd, "blob", 0600, l->tmp, sizeof(l->tmp));
+    if (l->tmp_fd < 0) {
+        l->tmp[0] = '\0';
+        return bx_fail(err, BX_ESTORAGE, -l->tmp_fd, "write in %s/tmp", l->rt->home);
+    }
+    (void)flock(l->tmp_fd, LOCK_EX | LOCK_NB); /* nobody else's garbage while we live */
+    return 0;
+}
+
+static int publish(struct load *l, struct bx_err *err)
+{
+    int r;
+
+    if (fsync(l->tmp_fd) < 0)
+        return bx_fail(err, BX_ESTORAGE, errno, "write %s/blobs", l->rt->home);
+    r = bx_blob_publish(l->rt->blobs_fd, l->rt->tmp_fd, l->tmp, l->want, err);
+    if (r == 0)
+        l->tmp[0] = '\0';
+    l->tmp_fd = bx_close(l->tmp_fd);
+    return r;
+}
+
+static void fetched(struct load *l, int r, const struct bx_err *err)
+{
+    if (r < 0)
+        load_end(l, err);
+    else
+        l->then(l);
+}
+
+/* One turn of copying a member of the archive. */
+static void on_turn(struct bx_source *s, void *ud)
+{
+    struct load *l = ud;
+    const struct member *m = l->from;
+    struct bx_err err = BX_ERR_INIT;
+    off_t in = (off_t)(m->at + l->copied), out = (off_t)l->copied;
+    size_t step = (size_t)BX_MIN(m->size - l->copied, (uint64_t)COPY_STEP);
+    ssize_t n = step ? copy_file_range(l->spool_fd, &in, l->tmp_fd, &out, step, 0) : 0;
+
+    if (n < 0 || (n == 0 && step > 0)) {
+        bx_fail(&err, BX_ESTORAGE, n < 0 ? errno : EIO, "copy out of the archive");
+        fetched(l, -err.code, &err);
+        return;
+    }
+    l->copied += (uint64_t)n;
+    bx_progress(l->rt, "", "load layers", l->copied, m->size);
+    if (l->copied < m->size) {
+        bx_defer_set(s);
+        return;
+    }
+    l->from = NULL;
+    fetched(l, publish(l, &err), &err);
+}
+
+static int start_copy(struct load *l, struct bx_err *err)
+{
+    int r;
+
+    l->from = member_of(l, l->want);
+    if (!l->from)
+        return bx_fail(err, BX_EIMAGE, 0, "the archive has nothing with digest %s: it is incomplete, or a file was altered",
+                       l->want);
+    r = open_tmp(l, err);
+    if (r < 0)
+        return r;
+    l->copied = 0;
+    bx_defer_set(l->turn);
+    return 0;
+}
+
+static struct bx_job *spawn_unpack(struct load *l, const char *mode, int in, int out, uint64_t max, bx_job_fn *fn,
+                                   struct bx_err *err)
+{
+    char limit[32], in_text[8], out_text[8], status_text[8], program[] = "boxlite-unpack", mode_text[16];
+    char *argv[] = { program, mode_text, in_text, out_text, status_text, limit, NULL }, *envp[] = { NULL };
+    struct bx_spawn_fd fds[2] = { { in, IN_FD }, { out, OUT_FD } };
+    const char *libexec = bx_libexec(l->rt, err);
+    bx_cleanup_free char *path = libexec ? bx_path_join(libexec, program) : NULL;
+    struct bx_spawn s = { .path = path, .argv = argv, .envp = envp, .fds = fds, .n_fds = out >= 0 ? 2 : 1, .cwd = "/",
+                          .new_session = true };
+
+    if (!path) {
+        if (libexec)
+            bx_fail(err, BX_ERESOURCE, ENOMEM, "load an image");
+        return NULL;
+    }
+    snprintf(mode_text, sizeof(mode_text), "%s", mode);
+    snprintf(in_text, sizeof(in_text), "%d", IN_FD);
+    snprintf(out_text, sizeof(out_text), "%d", out >= 0 ? OUT_FD : -1);
+    snprintf(status_text, sizeof(status_text), "%d", STATUS_FD);
+    snprintf(limit, sizeof(limit), "%llu", (unsigned long long)max);
+    return bx_job_start(l->rt, &s, STATUS_FD, fn, l, err);
+}
+
+/* The digest in the answer of `boxlite-unpack hash`. */
+static int hash_answer(int status, const char *text, size_t len, char digest[72], struct bx_err *err)
+{
+    bx_cleanup_free char *copy = strndup(text, len);
+    const char *line = copy ? strstr(copy, "file ") : NULL;
+    unsigned long long size;
+    char hex[65];
+
+    if (status != 0)
+        return bx_job_error("boxlite-unpack", status, text, len, err);
+    if (!line || (line != copy && line[-1] != '\n') || sscanf(line, "file %llu %64s", &size, hex) != 2)
+        return bx_fail(err, BX_EINTERNAL, 0, "boxlite-unpack did not say what the file's digest is");
+    snprintf(digest, 72, "sha256:%s", hex);
+    return 0;
+}
+
+static void on_hashed(void *ud, int status, const char *text, size_t len)
+{
+    struct load *l = ud;
+    struct bx_err err = BX_ERR_INIT;
+    char digest[72];
+    int r;
+
+    l->job = NULL;
+    r = hash_answer(status, text, len, digest, &err);
+    if (r == 0 && !bx_streq(digest, l->want))
+        r = bx_fail(&err, BX_EIMAGE, 0, "wrong digest: the file for %s has %s", l->want, digest);
+    if (r == 0)
+        r = publish(l, &err);
+    fetched(l, r, &err);
+}
+
+static int start_hash(struct load *l, struct bx_err *err)
+{
+    bx_cleanup_close int in = -1;
+    char name[96];
+    int r;
+
+    snprintf(name, sizeof(name), "blobs/sha256/%s", l->want + 7);
+    in = bx_open_in_root(l->dir_fd, name, O_RDONLY | O_NONBLOCK, 0);
+    if (in < 0)
+        return bx_fail(err, BX_EIMAGE, -in, "the folder lacks %s", name);
+    r = open_tmp(l, err);
+    if (r < 0)
+        return r;
+    l->job = spawn_unpack(l, "hash", in, l->tmp_fd, SPOOL_MAX, on_hashed, err);
+    return l->job ? 0 : -err->code;
+}
+
+static void fetch(struct load *l, const char *digest, void (*then)(struct load *l))
+{
+    struct bx_err err = BX_ERR_INIT;
+    int r;
+
+    snprintf(l->want, sizeof(l->want), "%s", digest);
+    l->then = then;
+    if (bx_blob_exists(l->rt->blobs_fd, l->want)) {
+        then(l);
+        return;
+    }
+    r = l->dir_fd >= 0 ? start_hash(l, &err) : start_copy(l, &err);
+    if (r < 0)
+        load_end(l, &err);
+}
+
+/* ---- the image ---- */
+
+static int choose_name(struct load *l, char **ret, struct bx_err *err)
+{
+    const char *text = l->name ? l->name : l->own_name;
+    struct bx_reference ref;
+    int r;
+
+    if (!text)
+        return bx_fail(err, BX_EIMAGE, 0, "the image carries no name: give one");
+    r = bx_reference_parse(text, &ref, err);
+    if (r < 0)
+        return bx_prefix(err, "the image's name");
+    *ret = bx_reference_canonical(&ref);
+    return *ret ? 0 : bx_fail(err, BX_ERESOURCE, ENOMEM, "load an image");
+}
+
+static int put_row(struct load *l, const char *reference, struct bx_err *err)
+{
+    char disk[BX_DISK_NAME_MAX], *name = (char *)reference;
+    struct bx_image_row row = { .reference = name, .manifest_digest = l->manifest_digest,
+                                .config_digest = l->manifest.config.digest, .manifest = l->manifest_text,
+                                .layer_count = (int)l->manifest.layer_count, .cached_ms = bx_realtime() / BX_MSEC,
+                                .size = l->total };
+
+    bx_disk_name(disk, l->manifest_digest);
+    if (bx_disk_exists(l->rt, disk))
+        row.disk = disk;
+    return bx_store_image_put(l->rt->store, &row, err);
+}
+
+static int check_config(struct load *l, struct bx_err *err)
+{
+    struct bx_image_config config = { 0 };
+    int r = bx_image_config(l->rt, l->manifest_digest, &config, err);
+
+    if (r == 0 && (!bx_streq(config.os, WANT_OS) || !bx_streq(config.arch, WANT_ARCH)))
+        r = bx_fail(err, BX_EIMAGE, 0, "the image is for %s/%s, not for " WANT_OS "/" WANT_ARCH, config.os, config.arch);
+    if (r == 0 && config.diff_ids && bx_strv_len(config.diff_ids) != l->manifest.layer_count)
+        r = bx_fail(err, BX_EIMAGE, 0, "the image has %zu layers, its configuration names %zu", l->manifest.layer_count,
+                    bx_strv_len(config.diff_ids));
+    bx_image_config_done(&config);
+    return r;
+}
+
+/* Everything is in the store: the image gets its row. */
+static void complete(struct load *l)
+{
+    bx_cleanup_free char *reference = NULL;
+    struct bx_err err = BX_ERR_INIT;
+    CImagePullResult *result;
+    size_t i;
+    int r;
+
+    l->total = l->manifest.config.size;
+    for (i = 0; i < l->manifest.layer_count; i++)
+        l->total += l->manifest.layers[i].size;
+    if ((r = choose_name(l, &reference, &err)) == 0)
+        r = put_row(l, reference, &err);
+    result = r == 0 ? calloc(1, sizeof(*result)) : NULL;
+    if (result) {
+        result->reference = BX_TAKE_PTR(reference);
+        result->config_digest = bx_strf("%s", l->manifest.config.digest);
+        result->layer_count = (int)l->manifest.layer_count;
+        l->op->result = result;
+    }
+    if (r == 0 && (!result || !result->config_digest))
+        r = bx_fail(&err, BX_ERESOURCE, ENOMEM, "load an image");
+    load_end(l, r < 0 ? &err : NULL);
+}
+
+/* Configuration first: what it says about the platform decides before the layers are copied. */
+static void next_blob(struct load *l)
+{
+    struct bx_err err = BX_ERR_INIT;
+
+    if (l->next_blob == 1 && check_config(l, &err) < 0) {
+        load_end(l, &err);
+        return;
+    }
+    if (l->next_blob > l->manifest.layer_count) {
+        complete(l);
+        return;
+    }
+    l->next_blob++;
+    fetch(l, l->next_blob == 1 ? l->manifest.config.digest : l->manifest.layers[l->next_blob - 2].digest, next_blob);
+}
+
+static int take_own_name(struct load *l, const char *name, struct bx_err *err)
+{
+    if (!name || l->own_name)
+        return 0;
+    l->own_name = bx_strf("%s", name);
+    return l->own_name ? 0 : bx_fail(err, BX_ERESOURCE, ENOMEM, "load an image");
+}
+
+/* The entry of an index to go on with. Entries that carry the wanted name come first, then the platform's. */
+static int choose_entry(struct load *l, const char *text, size_t len, struct bx_err *err)
+{
+    const struct bx_descriptor *d = NULL;
+    struct bx_index index = { 0 };
+    size_t i;
+    int r = bx_index_parse(text, len, &index, err);
+
+    if (r < 0)
+        return r;
+    for (i = 0; l->name && i < index.count && !d; i++)
+        if (index.items[i].ref_name && bx_streq(index.items[i].ref_name, l->name))
+            d = &index.items[i];
+    if (!d)
+        d = bx_index_select(&index, WANT_OS, WANT_ARCH, "");
+    if (!d && index.count == 1 && !index.items[0].arch[0]) /* one manifest or nested index, not said for what */
+        d = &index.items[0];
+    if (d) {
+        r = take_own_name(l, d->ref_name, err);
+        snprintf(l->want, sizeof(l->want), "%s", d->digest);
+    } else {
+        r = bx_fail(err, BX_EIMAGE, 0, "no image for " WANT_OS "/" WANT_ARCH " among %zu", index.count);
+    }
+    bx_index_done(&index);
+    return r;
+}
+
+/* A document that the chain led to is in the store. */
+static void follow(struct load *l)
+{
+    bx_cleanup_free char *text = NULL;
+    struct bx_err err = BX_ERR_INIT;
+    size_t len = 0;
+    int r = bx_blob_read(l->rt->blobs_fd, l->want, BX_IMAGE_JSON_MAX, &text, &len, &err);
+
+    if (r == 0 && ++l->depth > INDEX_DEPTH_MAX)
+        r = bx_fail(&err, BX_EIMAGE, 0, "indexes nest deeper than %d", INDEX_DEPTH_MAX);
+    if (r == 0 && bx_doc_kind(text, len) == BX_DOC_INDEX) {
+        r = choose_entry(l, text, len, &err);
+        if (r == 0) {
+            char digest[72];
+
+            snprintf(digest, sizeof(digest), "%s", l->want);
+            fetch(l, digest, follow);
+            return;
+        }
+    } else if (r == 0) {
+        r = bx_manifest_parse(text, len, &l->manifest, &err);
+        if (r == 0) {
+            snprintf(l->manifest_digest, sizeof(l->manifest_digest), "%s", l->want);
+            l->manifest_text = BX_TAKE_PTR(text);
+            next_blob(l);
+            return;
+        }
+    }
+    load_end(l, &err);
+}
+
+/* index.json is at hand. */
+static void begin_index(struct load *l, const char *text, size_t len)
+{
+    struct bx_err err = BX_ERR_INIT;
+    char digest[72];
+
+    if (choose_entry(l, text, len, &err) < 0) {
+        load_end(l, &err);
+        return;
+    }
+    snprintf(digest, sizeof(digest), "%s", l->want);
+    fetch(l, digest, follow);
+}
+
+/* ---- archives ---- */
+
+/* %XX back to bytes, in place. */
+static void decode_name(char *s)
+{
+    char *out = s;
+    unsigned v;
+
+    for (; *s; s++) {
+        if (s[0] == '%' && s[1] && s[2] && sscanf(s + 1, "%2x", &v) == 1 && v != 0) {
+            *out++ = (char)v;
+            s += 2;
+        } else {
+            *out++ = *s;
+        }
+    }
+    *out = '\0';
+}
+
+static struct member *member_add(struct load *l)
+{
+    struct member *grown;
+
+    if (l->n_members == l->cap_members) {
+        size_t cap = l->cap_members ? 2 * l->cap_members : 64;
+
+        grown = realloc(l->members, cap * sizeof(*grown));
+        if (!grown)
+            return NULL;
+        l->members = grown;
+        l->cap_members = cap;
+    }
+    l->members[l->n_members] = (struct member){ 0 };
+    return &l->members[l->n_members++];
+}
+
+/* "member OFFSET SIZE SHA256 NAME" and "link NAME TARGET". */
+static int take_line(struct load *l, char *line, struct bx_err *err)
+{
+    unsigned long long at, size;
+    char hex[65], *space;
+    struct member *m;
+    int end = 0;
+
+    if (sscanf(line, "member %llu %llu %64s %n", &at, &size, hex, &end) == 3 && end > 0) {
+        m = member_add(l);
+        if (m) {
+            m->at = at;
+            m->size = size;
+            snprintf(m->digest, sizeof(m->digest), "sha256:%s", hex);
+            m->name = bx_strf("%s", line + end);
+        }
+    } else if (bx_starts_with(line, "link ") && (space = strchr(line + 5, ' '))) {
+        *space = '\0';
+        m = member_add(l);
+        if (m) {
+            m->name = bx_strf("%s", line + 5);
+            m->link = bx_strf("%s", space + 1);
+        }
+        if (m && !m->link)
+            m = NULL;
+    } else {
+        return 0;
+    }
+    if (!m || !m->name)
+        return bx_fail(err, BX_ERESOURCE, ENOMEM, "load an image");
+    decode_name(m->name);
+    if (m->link)
+        decode_name(m->link);
+    return 0;
+}
+
+static const char *plain_name(const char *name)
+{
+    while (name[0] == '.' && name[1] == '/')
+        name += 2;
+    return name;
+}
+
+/* A regular member by name; through one link where there is one (old `docker save` links layers that are alike). */
+static const struct member *member_named(const struct load *l, const char *name, bool through_link)
+{
+    const char *base;
+    char path[4096];
+    size_t i;
+
+    for (i = 0; i < l->n_members; i++) {
+        const struct member *m = &l->members[i];
+
+        if (!bx_streq(plain_name(m->name), plain_name(name)))
+            continue;
+        if (!m->link)
+            return m;
+        if (!through_link)
+            return NULL;
+        base = strrchr(m->name, '/'); /* "../<id>/layer.tar" from "<id>/layer.tar" */
+        if (bx_starts_with(m->link, "../") && base)
+            snprintf(path, sizeof(path), "%s", m->link + 3);
+        else
+            snprintf(path, sizeof(path), "%s", m->link);
+        return member_named(l, path, false);
+    }
+    return NULL;
+}
+
+static int read_member(struct load *l, const struct member *m, char **ret, struct bx_err *err)
+{
+    int r;
+
+    if (m->size > BX_IMAGE_JSON_MAX)
+        return bx_fail(err, BX_EIMAGE, 0, "%.100s is larger than %u bytes", m->name, BX_IMAGE_JSON_MAX);
+    *ret = malloc(m->size + 1);
+    if (!*ret)
+        return bx_fail(err, BX_ERESOURCE, ENOMEM, "load an image");
+    r = bx_pread_full(l->spool_fd, *ret, m->size, (off_t)m->at);
+    (*ret)[m->size] = '\0';
+    return r < 0 ? bx_fail(err, BX_ESTORAGE, -r, "read what was copied out of the archive") : 0;
+}
+
+/* ---- docker save without an index: the manifest it lacks ---- */
+
+static int write_manifest(struct load *l, const struct bx_docker_save_item *item, struct bx_buf *out, struct bx_err *err)
+{
+    const struct member *m = member_named(l, item->config, true);
+    struct bx_jw w;
+    size_t i;
+
+    if (!m)
+        return bx_fail(err, BX_EIMAGE, 0, "the archive lacks %.200s", item->config);
+    bx_jw_init(&w, out, false);
+    bx_jw_obj(&w, NULL);
+    bx_jw_u64(&w, "schemaVersion", 2);
+    bx_jw_str(&w, "mediaType", MANIFEST_TYPE);
+    bx_jw_obj(&w, "config");
+    bx_jw_str(&w, "mediaType", CONFIG_TYPE);
+    bx_jw_str(&w, "digest", m->digest);
+    bx_jw_u64(&w, "size", m->size);
+    bx_jw_end(&w);
+    bx_jw_arr(&w, "layers");
+    for (i = 0; item->layers && item->layers[i]; i++) {
+        m = member_named(l, item->layers[i], true);
+        if (!m)
+            return bx_fail(err, BX_EIMAGE, 0, "the archive lacks %.200s", item->layers[i]);
+        bx_jw_obj(&w, NULL);
+        bx_jw_str(&w, "mediaType", LAYER_TYPE);
+        bx_jw_str(&w, "digest", m->digest);
+        bx_jw_u64(&w, "size", m->size);
+        bx_jw_end(&w);
+    }
+    bx_jw_end(&w);
+    bx_jw_end(&w);
+    return bx_jw_finish(&w, err);
+}
+
+/* The digest of our manifest: it becomes a blob like any other. */
+static void on_manifest_hashed(void *ud, int status, const char *text, size_t len)
+{
+    struct load *l = ud;
+    struct bx_err err = BX_ERR_INIT;
+    char digest[72];
+    int r;
+
+    l->job = NULL;
+    r = hash_answer(status, text, len, digest, &err);
+    if (r == 0) {
+        snprintf(l->want, sizeof(l->want), "%s", digest);
+        l->then = follow;
+        r = publish(l, &err);
+    }
+    fetched(l, r, &err);
+}
+
+static const struct bx_docker_save_item *choose_item(const struct load *l, const struct bx_docker_save *save)
+{
+    size_t i, t;
+
+    for (i = 0; l->name && i < save->count; i++)
+        for (t = 0; save->items[i].repo_tags && save->items[i].repo_tags[t]; t++)
+            if (bx_streq(save->items[i].repo_tags[t], l->name))
+                return &save->items[i];
+    return save->count > 0 ? &save->items[0] : NULL;
+}
+
+static int begin_docker(struct load *l, const char *json, size_t len, bool only_name, struct bx_err *err)
+{
+    bx_cleanup_buf struct bx_buf text = BX_BUF_INIT(BX_IMAGE_JSON_MAX);
+    const struct bx_docker_save_item *item;
+    struct bx_docker_save save = { 0 };
+    bx_cleanup_close int in = -1;
+    int r = bx_docker_save_parse(json, len, &save, err);
+
+    if (r < 0)
+        return r;
+    item = choose_item(l, &save);
+    r = item ? take_own_name(l, item->repo_tags ? item->repo_tags[0] : NULL, err)
+             : bx_fail(err, BX_EIMAGE, 0, "the archive holds no image");
+    if (r == 0 && !only_name)
+        r = write_manifest(l, item, &text, err);
+    bx_docker_save_done(&save);
+    if (r < 0 || only_name)
+        return r;
+    in = bx_memfd_sealed("manifest", bx_buf_data(&text), bx_buf_len(&text));
+    if (in < 0)
+        return bx_fail(err, BX_ERESOURCE, -in, "load an image");
+    r = open_tmp(l, err);
+    if (r < 0)
+        return r;
+    l->job = spawn_unpack(l, "hash", in, l->tmp_fd, BX_IMAGE_JSON_MAX, on_manifest_hashed, err);
+    return l->job ? 0 : -err->code;
+}
+
+static int take_members(struct load *l, const char *text, size_t len, struct bx_err *err)
+{
+    bx_cleanup_free char *copy = strndup(text, len);
+    char *line, *next;
+    int r = copy ? 0 : bx_fail(err, BX_ERESOURCE, ENOMEM, "load an image");
+
+    for (line = copy; r == 0 && line && *line; line = next) {
+        next = strchr(line, '\n');
+        if (next)
+            *next++ = '\0';
+        r = take_line(l, line, err);
+    }
+    return r;
+}
+
+static void on_scanned(void *ud, int status, const char *text, size_t len)
+{
+    bx_cleanup_free char *docker_text = NULL, *index_text = NULL;
+    struct load *l = ud;
+    const struct member *index, *docker;
+    struct bx_err err = BX_ERR_INIT;
+    int r;
+
+    l->job = NULL;
+    r = status == 0 ? take_members(l, text, len, &err) : bx_job_error("boxlite-unpack", status, text, len, &err);
+    index = member_named(l, "index.json", false);
+    docker = member_named(l, "manifest.json", false);
+    if (r == 0 && docker)
+        r = read_member(l, docker, &docker_text, &err);
+    if (r == 0 && index)
+        r = read_member(l, index, &index_text, &err);
+    if (r == 0 && !index && !docker)
+        r = bx_fail(&err, BX_EIMAGE, 0, "no image: the archive has neither index.json (OCI) nor manifest.json (docker save)");
+    if (r == 0 && docker) /* with an index, it is asked for the name only, which docker's index may not have in full */
+        r = begin_docker(l, docker_text, docker->size, index != NULL, &err);
+    if (r < 0)
+        load_end(l, &err);
+    else if (index)
+        begin_index(l, index_text, index->size);
+}
+
+static void on_scan_progress(void *ud, uint64_t done, uint64_t total)
+{
+    struct load *l = ud;
+
+    bx_progress(l->rt, "", "read the archive", done, total);
+}
+
+static int begin_archive(struct load *l, int fd, struct bx_err *err)
+{
+    l->spool_fd = openat(l->rt->tmp_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (l->spool_fd < 0)
+        return bx_fail(err, BX_ESTORAGE, errno, "write in %s/tmp", l->rt->home);
+    l->job = spawn_unpack(l, "scan", fd, l->spool_fd, SPOOL_MAX, on_scanned, err);
+    if (!l->job)
+        return -err->code;
+    bx_job_on_progress(l->job, on_scan_progress);
+    return 0;
+}
+
+/* A folder begins in the next turn of the loop: whoever asked is told by an event. */
+static void on_folder_turn(struct bx_source *s, void *ud)
+{
+    bx_cleanup_free char *text = NULL;
+    struct load *l = ud;
+    struct bx_err err = BX_ERR_INIT;
+    size_t len = 0;
+    int fd, r;
+
+    bx_source_remove(s);
+    l->turn = NULL;
+    fd = bx_open_in_root(l->dir_fd, "index.json", O_RDONLY | O_NONBLOCK, 0);
+    r = fd < 0 ? fd : bx_read_fd(fd, BX_IMAGE_JSON_MAX, &text, &len);
+    bx_close(fd);
+    if (r < 0) {
+        bx_fail(&err, BX_EIMAGE, -r, "not an OCI layout: index.json");
+        load_end(l, &err);
+        return;
+    }
+    begin_index(l, text, len);
+}
+
+int bx_load_begin(struct CBoxliteRuntime *rt, const char *path, const char *name, struct bx_op *op, struct bx_err *err)
+{
+    bx_cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    struct load *l;
+    struct stat st;
+    bool folder;
+    int r = 0;
+
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return bx_fail(err, BX_EIMAGE, errno, "load %.200s", path);
+    folder = S_ISDIR(st.st_mode);
+    if (!folder && !S_ISREG(st.st_mode))
+        return bx_fail(err, BX_EIMAGE, 0, "load %.200s: neither a folder nor a regular file", path);
+    l = calloc(1, sizeof(*l));
+    if (!l)
+        return bx_fail(err, BX_ERESOURCE, ENOMEM, "load an image");
+    l->rt = rt;
+    l->op = op;
+    l->dir_fd = l->spool_fd = l->tmp_fd = -1;
+    l->path = bx_strf("%s", path);
+    l->name = name ? bx_strf("%s", name) : NULL;
+    l->next = rt->loads;
+    rt->loads = l;
+    l->turn = bx_loop_add_defer(rt->loop, folder ? on_folder_turn : on_turn, l);
+    if (!l->path || (name && !l->name) || !l->turn)
+        r = bx_fail(err, BX_ERESOURCE, ENOMEM, "load an image");
+    else if (folder)
+        l->dir_fd = BX_TAKE_FD(fd);
+    else
+        r = begin_archive(l, fd, err);
+    if (r < 0)
+        load_free(l);
+    else if (folder)
+        bx_defer_set(l->turn);
+    return r;
+}

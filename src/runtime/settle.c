@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * settle.c - bringing row and directory of a box in line with what happened: after its end, for removal, and when a row
+ * says that a box runs whose shim is dead.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "host/shim_plan.h"
+#include "runtime/box.h"
+#include "runtime/conn.h"
+#include "runtime/job.h"
+
+/* A shim that has closed its link has nothing left to do but to exit. */
+#define SHIM_END_DEADLINE (5 * BX_SEC)
+#define CONNECT_DEADLINE (10 * BX_SEC)
+/* What is left in tmp by a program that died; younger things may be just being made. */
+#define TMP_AGE_S 600
+
+#define ACTIVE_STATES (1u << BX_BOX_RUNNING | 1u << BX_BOX_STOPPING | 1u << BX_BOX_PAUSED)
+
+struct bx_settle {
+    struct bx_box *box;
+    int start_fd, lock_fd;
+    struct bx_lock_wait *wait;
+    bool after_loss, killed;
+};
+
+int bx_settle_row(struct CBoxliteRuntime *rt, struct bx_box_row *row, int dir_fd, struct bx_err *err)
+{
+    struct bx_box_change change = BX_BOX_CHANGE_INIT;
+    struct bx_exit_record record;
+    int r;
+
+    if (!(ACTIVE_STATES & 1u << row->state))
+        return 0;
+    change.state = BX_BOX_STOPPED;
+    change.pid = 0;
+    change.stopped_ms = bx_realtime() / BX_MSEC;
+    change.message = "";
+    change.set_exit = true;
+    if (dir_fd >= 0 && bx_exit_record_read(dir_fd, &record, NULL) == 0) {
+        change.state = record.failed ? BX_BOX_FAILED : BX_BOX_STOPPED;
+        change.stopped_ms = record.time_ns / BX_MSEC;
+        change.has_exit = record.has_exit_code;
+        change.exit_code = record.exit_code;
+        change.message = record.message;
+    } else if (bx_streq(row->boot_id, rt->boot_id)) {
+        change.state = BX_BOX_FAILED;
+        change.message = "the box's supervisor was killed";
+    } else {
+        change.message = "the host was restarted";
+    }
+    r = bx_store_box_change(rt->store, row->id, ACTIVE_STATES, &change, err);
+    if (r >= 0)
+        row->state = change.state;
+    return r;
+}
+
+int bx_box_delete(struct CBoxliteRuntime *rt, const char *id, struct bx_err *err)
+{
+    char away[64], suffix[BX_ID_LEN + 1];
+    int r;
+
+    bx_random_id(suffix);
+    snprintf(away, sizeof(away), "box-%s-%s", id, suffix);
+    if (renameat(rt->boxes_fd, id, rt->tmp_fd, away) < 0 && errno != ENOENT)
+        return bx_fail(err, BX_ESTORAGE, errno, "remove %s/boxes/%s", rt->home, id);
+    r = bx_store_box_delete(rt->store, id, err);
+    if (r == -BX_ENOTFOUND)
+        r = 0; /* another program was faster */
+    if (bx_rm_rf(rt->tmp_fd, away) < 0 && r == 0)
+        r = bx_fail(err, BX_ESTORAGE, errno, "remove %s/tmp/%s", rt->home, away);
+    return r;
+}
+
+/* ---- rows that lie ---- */
+
+static bool row_removes_on_stop(const struct bx_box_row *row)
+{
+    BX_CLEANUP(boxlite_options_free_p) struct CBoxliteOptions *o = NULL;
+
+    return bx_options_from_json(row->options, &o, NULL) == 0 && bx_options_remove_on_stop(o);
+}
+
+bool bx_repair_row(struct CBoxliteRuntime *rt, struct bx_box_row *row)
+{
+    bx_cleanup_close int dir_fd = -1, start_fd = -1, lock_fd = -1;
+
+    if (!(ACTIVE_STATES & 1u << row->state))
+        return false;
+    dir_fd = openat(rt->boxes_fd, row->id, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir_fd >= 0) {
+        start_fd = bx_lock_try(dir_fd, "start.lock");
+        if (start_fd < 0)
+            return false; /* somebody is at work on it */
+        lock_fd = bx_lock_try(dir_fd, "lock");
+        if (lock_fd < 0)
+            return false; /* it runs */
+    } else if (errno != ENOENT) {
+        return false;
+    }
+    if (bx_settle_row(rt, row, dir_fd, NULL) < 0)
+        return false;
+    if (row_removes_on_stop(row) && bx_box_delete(rt, row->id, NULL) == 0)
+        row->state = 0;
+    return true;
+}
+
+void bx_repair_all(struct CBoxliteRuntime *rt)
+{
+    struct bx_box_row *rows = NULL;
+    size_t n = 0, i;
+
+    if (bx_store_box_list(rt->store, &rows, &n, NULL) < 0)
+        return; /* what is wrong with the store, the next call tells */
+    for (i = 0; i < n; i++)
+        bx_repair_row(rt, &rows[i]);
+    bx_box_rows_free(rows, n);
+}
+
+static void clean_one(struct CBoxliteRuntime *rt, const char *name)
+{
+    bx_cleanup_close int fd = -1;
+    struct stat st;
+
+    if (fstatat(rt->tmp_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_mtime + TMP_AGE_S > bx_realtime() / BX_SEC)
+        return;
+    if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)) {
+        fd = openat(rt->tmp_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+        if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0)
+            return; /* its maker lives */
+    }
+    (void)bx_rm_rf(rt->tmp_fd, name); /* garbage: the next program tries again */
+}
+
+void bx_clean_tmp(struct CBoxliteRuntime *rt)
+{
+    int fd = openat(rt->tmp_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct dirent *d;
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+
+    if (!dir) {
+        bx_close(fd);
+        return;
+    }
+    while ((d = readdir(dir)))
+        if (!bx_streq(d->d_name, ".") && !bx_streq(d->d_name, ".."))
+            clean_one(rt, d->d_name);
+    closedir(dir);
+}
+
+/* ---- a box of this runtime ---- */
+
+int bx_box_connect(struct bx_box *b, int64_t deadline, struct bx_err *err)
+{
+    int dir_fd = bx_box_dir(b, err), fd;
+
+    if (dir_fd < 0)
+        return dir_fd;
+    fd = bx_unix_connect(dir_fd, "box.sock");
+    if (fd < 0)
+        return bx_fail(err, BX_EPORTAL, -fd, "connect to box %s", b->id);
+    return bx_conn_open(b, fd, false, deadline, err);
+}
+
+void bx_settle_free(struct bx_settle *s)
+{
+    if (!s)
+        return;
+    bx_lock_wait_free(s->wait);
+    bx_close(s->lock_fd);
+    bx_close(s->start_fd);
+    free(s);
+}
+
+static void settle_end(struct bx_settle *s, const struct bx_err *err)
+{
+    struct bx_box *b = s->box;
+
+    bx_settle_free(s);
+    b->settle = NULL;
+    bx_box_is_down(b, err);
+}
+
+/* Both locks are ours. */
+static void settle_finish(struct bx_settle *s)
+{
+    struct bx_box *b = s->box;
+    struct bx_box_row row = { 0 };
+    struct bx_err err = BX_ERR_INIT;
+    bool remove = b->remove;
+    int r;
+
+    r = bx_store_box_get(b->rt->store, b->id, &row, &err);
+    if (r == -BX_ENOTFOUND) { /* another program removed it */
+        b->gone = true;
+        settle_end(s, NULL);
+        return;
+    }
+    if (r == 0) {
+        remove = remove || ((ACTIVE_STATES & 1u << row.state) && bx_options_remove_on_stop(b->options));
+        r = bx_settle_row(b->rt, &row, b->dir_fd, &err);
+    }
+    if (r >= 0 && remove) {
+        r = bx_box_delete(b->rt, b->id, &err);
+        b->gone = r >= 0;
+    }
+    bx_box_row_done(&row);
+    settle_end(s, r < 0 ? &err : NULL);
+}
+
+/* The supervisor hangs: it holds its lock, so its pid is still its own; its name is checked all the same. */
+static void kill_shim(struct bx_settle *s)
+{
+    bx_cleanup_free char *comm = NULL;
+    bx_cleanup_close int pidfd = -1;
+    char path[64];
+    struct bx_box_row row = { 0 };
+    pid_t pid = (pid_t)s->box->info.shim_pid;
+
+    if (pid == 0 && bx_store_box_get(s->box->rt->store, s->box->id, &row, NULL) >= 0)
+        pid = row.pid;
+    bx_box_row_done(&row);
+    if (pid <= 1)
+        return;
+    pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+    if (pidfd < 0 || bx_read_file(AT_FDCWD, path, 64, &comm, NULL) < 0 || !bx_starts_with(comm, "boxlite-shim"))
+        return;
+    syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+}
+
+static void settle_on_lock(void *ud, int fd, const struct bx_err *err)
+{
+    struct bx_settle *s = ud;
+    struct bx_box *b = s->box;
+    struct bx_err why;
+
+    s->wait = NULL;
+    if (fd >= 0) {
+        s->lock_fd = fd;
+        settle_finish(s);
+        return;
+    }
+    if (!s->killed) {
+        s->killed = true;
+        kill_shim(s);
+        s->wait = bx_lock_wait(b->rt, b->dir_fd, "lock", bx_now() + SHIM_END_DEADLINE, settle_on_lock, s, &why);
+        if (s->wait)
+            return;
+    } else {
+        why = *err;
+    }
+    settle_end(s, &why);
+}
+
+/* start.lock is ours: nobody starts it. Does it run? */
+static int settle_look(struct bx_settle *s, struct bx_err *err)
+{
+    struct bx_box *b = s->box;
+    int fd = bx_lock_try(b->dir_fd, "lock"), r;
+
+    if (fd >= 0) {
+        s->lock_fd = fd;
+        settle_finish(s);
+        return 0;
+    }
+    if (fd != -EWOULDBLOCK)
+        return bx_fail(err, BX_ESTORAGE, -fd, "lock box %s", b->id);
+    if (s->after_loss) {
+        s->wait = bx_lock_wait(b->rt, b->dir_fd, "lock", bx_now() + SHIM_END_DEADLINE, settle_on_lock, s, err);
+        return s->wait ? 0 : -err->code;
+    }
+    b->settle = NULL;
+    bx_settle_free(s);
+    r = bx_box_connect(b, bx_now() + CONNECT_DEADLINE, err);
+    if (r < 0)
+        b->phase = BX_PHASE_IDLE;
+    return r;
+}
+
+static void settle_on_start_lock(void *ud, int fd, const struct bx_err *err)
+{
+    struct bx_settle *s = ud;
+    struct bx_box *b = s->box;
+    struct bx_err why = err ? *err : BX_ERR_INIT;
+
+    s->wait = NULL;
+    s->start_fd = fd;
+    if (fd < 0 || settle_look(s, &why) < 0)
+        bx_box_is_down(b, &why);
+}
+
+int bx_settle_start(struct bx_box *b, bool after_loss, struct bx_err *err)
+{
+    struct bx_settle *s;
+    int r;
+
+    b->phase = BX_PHASE_ENDING;
+    s = calloc(1, sizeof(*s));
+    if (!s)
+        return bx_fail(err, BX_ERESOURCE, ENOMEM, "stop box %s", b->id);
+    s->box = b;
+    s->start_fd = s->lock_fd = -1;
+    s->after_loss = after_loss;
+    b->settle = s;
+    if (bx_box_dir(b, NULL) < 0) { /* created, never started; or half removed */
+        settle_finish(s);
+        return 0;
+    }
+    r = bx_lock_try(b->dir_fd, "start.lock");
+    if (r >= 0) {
+        s->start_fd = r;
+        r = settle_look(s, err);
+    } else if (r == -EWOULDBLOCK) {
+        s->wait = bx_lock_wait(b->rt, b->dir_fd, "start.lock", bx_now() + b->rt->start_timeout_ns, settle_on_start_lock, s, err);
+        r = s->wait ? 0 : -err->code;
+    } else {
+        r = bx_fail(err, BX_ESTORAGE, -r, "lock box %s", b->id);
+    }
+    if (r < 0 && b->settle) {
+        bx_settle_free(b->settle);
+        b->settle = NULL;
+    }
+    return r;
+}

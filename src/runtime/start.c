@@ -1,0 +1,662 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * start.c - from a row to a running box.
+ *
+ * Theory of operation
+ *
+ *  One start goes through these steps; each either goes on to the next at once or waits for an event of the loop:
+ *
+ *      LOCK      boxes/<id>/start.lock is ours (another program may be starting it); runs it already? then connect
+ *      IMAGE     which disk it stands on; pinned in the row at the first start
+ *      CONVERT   disks/<hex>.ext4 exists (convert.c)
+ *      ENGINE    what the host can do (engine.c); kvm that is demanded and not to be had ends here
+ *      TEMPLATE  templates/<name> exists, or boxlite-shim is making it
+ *      SPAWN     overlay, plan, socketpair, boxlite-shim; from here on the link tells
+ *
+ *  Two failures are worth another try, each once: a template under suspicion is thrown away and made anew; a kvm that was
+ *  not asked for and whose template does not come up is given up for tcg, with a word to the program. A template that
+ *  could not be made is not tried again by anyone for 10 s (templates/<name>.failed).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "disk/qcow2.h"
+#include "host/shim_plan.h"
+#include "jail/plan.h"
+#include "runtime/box.h"
+#include "runtime/conn.h"
+#include "runtime/convert.h"
+#include "runtime/engine.h"
+#include "runtime/job.h"
+
+#define LINK_FD 4
+#define FAILED_TEMPLATE_REST (10 * BX_SEC)
+#define STEPS_DEADLINE (600 * BX_SEC) /* for another program's start, conversion included */
+#define CONNECT_DEADLINE (10 * BX_SEC)
+#define DEFAULT_PATH "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+/* As root, each box's machine runs under a uid of its own, far from those of people and of user namespaces. */
+#define UID_BASE 1900000000
+#define UID_COUNT 100000000
+
+/* Docker's default: CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID SETPCAP NET_BIND_SERVICE NET_RAW SYS_CHROOT MKNOD
+ * AUDIT_WRITE SETFCAP, by their numbers. */
+#define DEFAULT_CAPABILITIES                                                                                            \
+    (1ULL << 0 | 1ULL << 1 | 1ULL << 3 | 1ULL << 4 | 1ULL << 5 | 1ULL << 6 | 1ULL << 7 | 1ULL << 8 | 1ULL << 10 |        \
+     1ULL << 13 | 1ULL << 18 | 1ULL << 27 | 1ULL << 29 | 1ULL << 31)
+
+struct bx_start {
+    struct bx_box *box;
+    bool implicit; /* for a command, not by start */
+    int lock_fd;
+    struct bx_lock_wait *wait;
+    struct bx_convert *convert;
+    struct bx_job *template_job;
+    int64_t number;
+    char *disk;       /* file name under disks/ */
+    uint64_t base_size;
+    struct bx_image_config config;
+    enum bx_engine engine;
+    bool engine_auto, kvm_given_up, template_remade;
+    uint64_t tsc_khz;
+    struct bx_vm_parts parts;
+    struct bx_vm_shape shape;
+    struct bx_vm_key key;
+};
+
+static void step_image(struct bx_start *s);
+static void step_engine(struct bx_start *s);
+static void step_template(struct bx_start *s);
+static void step_spawn(struct bx_start *s);
+
+void bx_start_free(struct bx_start *s)
+{
+    if (!s)
+        return;
+    bx_facts_forget(s->box->rt, s);
+    bx_lock_wait_free(s->wait);
+    bx_convert_free(s->convert);
+    bx_job_kill(s->template_job);
+    bx_vm_key_done(&s->key);
+    bx_image_config_done(&s->config);
+    bx_close(s->lock_fd);
+    free(s->disk);
+    free(s);
+}
+
+void bx_start_explicit(struct bx_box *b)
+{
+    if (b->start)
+        b->start->implicit = false;
+}
+
+/* ---- LOCK ---- */
+
+/* The lock is ours. Does its shim live, or is it to be started? */
+static int look(struct bx_start *s, struct bx_err *err)
+{
+    struct bx_box *b = s->box;
+    struct bx_box_row row = { 0 };
+    int fd, r;
+
+    r = bx_store_box_get(b->rt->store, b->id, &row, err);
+    if (r == -BX_ENOTFOUND) {
+        b->gone = true;
+        return bx_fail(err, BX_ENOTFOUND, 0, "%s", b->id);
+    }
+    if (r < 0)
+        return r;
+    fd = bx_lock_try(b->dir_fd, "lock");
+    if (fd == -EWOULDBLOCK) {
+        bx_box_row_done(&row);
+        bx_start_free(s);
+        b->start = NULL;
+        return bx_box_connect(b, bx_now() + CONNECT_DEADLINE, err);
+    }
+    if (fd < 0)
+        r = bx_fail(err, BX_ESTORAGE, -fd, "lock box %s", b->id);
+    else
+        r = bx_settle_row(b->rt, &row, b->dir_fd, err);
+    bx_close(fd);
+    if (r >= 0 && s->implicit && bx_options_main(b->options))
+        r = bx_fail(err, BX_ESTATE, 0, "box %s has a main process and does not run: start it first", b->id);
+    s->number = row.number;
+    s->disk = row.disk ? bx_strf("%s", row.disk) : NULL;
+    bx_box_row_done(&row);
+    if (r >= 0)
+        step_image(s);
+    return r;
+}
+
+static void on_lock(void *ud, int fd, const struct bx_err *err)
+{
+    struct bx_start *s = ud;
+    struct bx_box *b = s->box;
+    struct bx_err why = err ? *err : BX_ERR_INIT;
+
+    s->wait = NULL;
+    s->lock_fd = fd;
+    if (fd < 0 || look(s, &why) < 0)
+        bx_box_start_failed(b, &why);
+}
+
+int bx_start_begin(struct bx_box *b, bool implicit, struct bx_err *err)
+{
+    struct bx_start *s;
+    int r;
+
+    r = bx_box_dir(b, err);
+    if (r < 0)
+        return r;
+    s = calloc(1, sizeof(*s));
+    if (!s)
+        return bx_fail(err, BX_ERESOURCE, ENOMEM, "start box %s", b->id);
+    s->box = b;
+    s->implicit = implicit;
+    s->lock_fd = -1;
+    /* Through the loop also when the lock is free: whoever asked is told by an event, never from within its call. */
+    s->wait = bx_lock_wait(b->rt, b->dir_fd, "start.lock", bx_now() + STEPS_DEADLINE, on_lock, s, err);
+    if (!s->wait) {
+        free(s);
+        return -err->code;
+    }
+    b->start = s;
+    b->phase = BX_PHASE_STARTING;
+    return 0;
+}
+
+/* ---- IMAGE, CONVERT ---- */
+
+static int find_disk(struct bx_start *s, char *digest, size_t size, struct bx_err *err)
+{
+    struct CBoxliteRuntime *rt = s->box->rt;
+    struct bx_image_row image = { 0 };
+    char name[BX_DISK_NAME_MAX];
+    int r;
+
+    if (s->disk)
+        return bx_disk_digest(s->disk, digest, size) ? 0 : bx_fail(err, BX_EDATABASE, 0, "box %s: disk %s", s->box->id, s->disk);
+    r = bx_image_find(rt, s->box->options->image, &image, err);
+    if (r < 0)
+        return r;
+    snprintf(digest, size, "%s", image.manifest_digest);
+    bx_image_row_done(&image);
+    bx_disk_name(name, digest);
+    s->disk = bx_strf("%s", name);
+    return s->disk ? 0 : bx_fail(err, BX_ERESOURCE, ENOMEM, "start box %s", s->box->id);
+}
+
+static void disk_ready(struct bx_start *s)
+{
+    struct bx_box_change change = BX_BOX_CHANGE_INIT;
+    struct CBoxliteRuntime *rt = s->box->rt;
+    struct bx_err err = BX_ERR_INIT;
+    struct stat st;
+
+    if (fstatat(rt->disks_fd, s->disk, &st, 0) < 0) {
+        bx_fail(&err, BX_ESTORAGE, errno, "open %s/disks/%s", rt->home, s->disk);
+        bx_box_start_failed(s->box, &err);
+        return;
+    }
+    s->base_size = (uint64_t)st.st_size;
+    change.disk = s->disk;
+    if (bx_store_box_change(rt->store, s->box->id, ~0u, &change, &err) < 0)
+        bx_box_start_failed(s->box, &err);
+    else
+        step_engine(s);
+}
+
+static void on_converted(void *ud, const struct bx_err *err)
+{
+    struct bx_start *s = ud;
+
+    s->convert = NULL;
+    if (err)
+        bx_box_start_failed(s->box, err);
+    else
+        disk_ready(s);
+}
+
+static void step_image(struct bx_start *s)
+{
+    struct CBoxliteRuntime *rt = s->box->rt;
+    struct bx_err err = BX_ERR_INIT;
+    char digest[80];
+
+    if (find_disk(s, digest, sizeof(digest), &err) < 0 || bx_image_config(rt, digest, &s->config, &err) < 0) {
+        bx_box_start_failed(s->box, &err);
+        return;
+    }
+    if (bx_disk_exists(rt, s->disk)) {
+        disk_ready(s);
+        return;
+    }
+    s->convert = bx_convert_start(rt, s->box->id, digest, on_converted, s, &err);
+    if (!s->convert)
+        bx_box_start_failed(s->box, &err);
+}
+
+/* ---- ENGINE ---- */
+
+static int make_key(struct bx_start *s, struct bx_err *err)
+{
+    const struct CBoxliteOptions *o = s->box->options;
+    const char *libexec = bx_libexec(s->box->rt, err);
+    int r;
+
+    if (!libexec)
+        return -err->code;
+    s->shape = (struct bx_vm_shape){ .engine = s->engine, .cpus = (unsigned)o->cpus, .memory_mib = (unsigned)o->memory_mib,
+                                     .tsc_khz = s->tsc_khz };
+    bx_vm_key_done(&s->key);
+    s->key = (struct bx_vm_key){ 0 };
+    r = bx_vm_shape_round(&s->shape, err);
+    if (r == 0)
+        r = bx_vm_parts_find(libexec, s->engine, &s->parts, err);
+    return r < 0 ? r : bx_vm_key_make(&s->shape, &s->parts, &s->key, err);
+}
+
+static void on_facts(void *ud, const struct bx_host_facts *facts, const struct bx_err *err)
+{
+    struct bx_start *s = ud;
+    struct bx_err why = err ? *err : BX_ERR_INIT;
+    int r = err ? -err->code : 0;
+
+    if (r == 0)
+        r = bx_engine_choose(s->box->rt, s->box->options->engine, facts, &s->engine, &s->engine_auto, &why);
+    if (r == 0) {
+        s->tsc_khz = facts->tsc_khz;
+        r = make_key(s, &why);
+    }
+    if (r < 0)
+        bx_box_start_failed(s->box, &why);
+    else
+        step_template(s);
+}
+
+static void step_engine(struct bx_start *s)
+{
+    const char *choice = s->box->options->engine, *usual = s->box->rt->engine_default;
+    struct bx_err err = BX_ERR_INIT;
+    bool tcg;
+
+    if (!choice || bx_streq(choice, "auto"))
+        choice = usual;
+    tcg = bx_streq(choice, "tcg");
+    if (bx_facts_get(s->box->rt, !tcg, on_facts, s, &err) < 0)
+        bx_box_start_failed(s->box, &err);
+}
+
+/* ---- TEMPLATE ---- */
+
+static int set_text(char **field, const char *value)
+{
+    *field = bx_strf("%s", value);
+    return *field ? 0 : -1;
+}
+
+/* What box and template plans have in common. */
+static int plan_machine(const struct bx_start *s, struct bx_shim_plan *p, struct bx_err *err)
+{
+    const struct CBoxliteRuntime *rt = s->box->rt;
+    const struct bx_vm_parts *v = &s->parts;
+
+    p->cpus = s->shape.cpus;
+    p->memory_mib = s->shape.memory_mib;
+    p->tsc_khz = s->shape.tsc_khz;
+    p->hook_hash = v->hook_hash;
+    p->timeout_ms = (unsigned)(rt->start_timeout_ns / BX_MSEC);
+    p->jail_required = BX_JAIL_FLOOR;
+    if (geteuid() == 0)
+        p->uid = p->gid = UID_BASE + s->number % UID_COUNT;
+    p->templates_dir = bx_path_join(rt->home, "templates");
+    if (!p->templates_dir || set_text(&p->engine, bx_engine_name(s->engine)) || set_text(&p->qemu, v->qemu) ||
+        set_text(&p->qemu_id, v->qemu_id) || set_text(&p->kernel, v->kernel) || set_text(&p->initramfs, v->initramfs) ||
+        set_text(&p->hook, v->hook) || set_text(&p->boot_id, v->boot_id) || set_text(&p->template_name, s->key.name) ||
+        set_text(&p->template_key, s->key.text))
+        return bx_fail(err, BX_ERESOURCE, ENOMEM, "plan the machine");
+    return 0;
+}
+
+static void failed_name(const struct bx_start *s, char dst[BX_VM_NAME_MAX + 16])
+{
+    snprintf(dst, BX_VM_NAME_MAX + 16, "%s.failed", s->key.name);
+}
+
+/* Did somebody fail to make it a moment ago? Then err says why. */
+static bool failed_lately(const struct bx_start *s, struct bx_err *err)
+{
+    bx_cleanup_free char *text = NULL;
+    char name[BX_VM_NAME_MAX + 16];
+    struct stat st;
+    int64_t age;
+
+    failed_name(s, name);
+    if (fstatat(s->box->rt->templates_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return false;
+    age = bx_realtime() - ((int64_t)st.st_mtim.tv_sec * BX_SEC + st.st_mtim.tv_nsec);
+    if (age < 0 || age > FAILED_TEMPLATE_REST || bx_read_file(s->box->rt->templates_fd, name, 4096, &text, NULL) < 0)
+        return false;
+    bx_fail(err, BX_EENGINE, 0, "%s (a moment ago; tried again in %lld s)", text,
+            (long long)((FAILED_TEMPLATE_REST - age) / BX_SEC + 1));
+    return true;
+}
+
+static void remember_failure(const struct bx_start *s, const struct bx_err *err)
+{
+    char name[BX_VM_NAME_MAX + 16];
+
+    failed_name(s, name);
+    (void)bx_write_file_atomic(s->box->rt->templates_fd, name, err->msg, strlen(err->msg), 0600);
+}
+
+static void forget_failure(const struct bx_start *s)
+{
+    char name[BX_VM_NAME_MAX + 16];
+
+    failed_name(s, name);
+    (void)unlinkat(s->box->rt->templates_fd, name, 0);
+}
+
+/* Nobody asked for kvm, and it does not do: go on with tcg, loudly. */
+static bool give_up_kvm(struct bx_start *s)
+{
+    struct bx_err err = BX_ERR_INIT;
+
+    if (s->engine != BX_ENGINE_KVM || !s->engine_auto || s->kvm_given_up)
+        return false;
+    s->kvm_given_up = true;
+    s->engine = BX_ENGINE_TCG;
+    bx_progress(s->box->rt, s->box->id, "kvm does not run our machine: going on with tcg", 0, 0);
+    if (make_key(s, &err) < 0)
+        bx_box_start_failed(s->box, &err);
+    else
+        step_template(s);
+    return true;
+}
+
+static void on_template(void *ud, int status, const char *text, size_t len)
+{
+    struct bx_start *s = ud;
+    struct bx_err err = BX_ERR_INIT;
+
+    s->template_job = NULL;
+    if (status == 0) {
+        forget_failure(s);
+        step_spawn(s);
+        return;
+    }
+    if (len > 0)
+        bx_shim_error_parse(text, len, &err);
+    else
+        bx_fail(&err, BX_EENGINE, 0, "boxlite-shim ended with %d while it made the template", status);
+    remember_failure(s, &err);
+    if (!give_up_kvm(s))
+        bx_box_start_failed(s->box, &err);
+}
+
+static int make_template(struct bx_start *s, struct bx_err *err)
+{
+    BX_CLEANUP(bx_shim_spawn_done) struct bx_shim_spawn spawn = { .plan_fd = -1 };
+    bx_cleanup_shim_plan struct bx_shim_plan plan = BX_SHIM_PLAN_INIT;
+    struct CBoxliteRuntime *rt = s->box->rt;
+    int r;
+
+    plan.kind = BX_SHIM_TEMPLATE;
+    plan.fd = LINK_FD;
+    if ((r = plan_machine(s, &plan, err)) < 0 || (r = bx_shim_spawn_make(rt, &plan, &spawn, err)) < 0)
+        return r;
+    s->template_job = bx_job_start(rt, &spawn.spawn, LINK_FD, on_template, s, err);
+    if (!s->template_job)
+        return -err->code;
+    bx_progress(rt, s->box->id, "make the machine's template", 0, 0);
+    return 0;
+}
+
+static bool template_exists(const struct bx_start *s)
+{
+    char path[BX_VM_NAME_MAX + 8];
+
+    snprintf(path, sizeof(path), "%s/key", s->key.name);
+    return faccessat(s->box->rt->templates_fd, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+static void step_template(struct bx_start *s)
+{
+    struct bx_err err = BX_ERR_INIT;
+
+    if (template_exists(s))
+        step_spawn(s);
+    else if (failed_lately(s, &err) ? !give_up_kvm(s) : make_template(s, &err) < 0)
+        bx_box_start_failed(s->box, &err);
+}
+
+/* ---- SPAWN ---- */
+
+static uint64_t disk_size(const struct bx_start *s)
+{
+    uint64_t asked = (uint64_t)s->box->options->disk_size_gb << 30;
+
+    return BX_MAX(asked, s->base_size);
+}
+
+/* The box's own layer, empty, at the first start; the size of the one that is there later. */
+static int overlay(struct bx_start *s, uint64_t *ret_size, struct bx_err *err)
+{
+    bx_cleanup_close int fd = -1;
+    int r;
+
+    fd = openat(s->box->dir_fd, "disk.qcow2", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd >= 0)
+        return bx_qcow2_size(fd, ret_size, err);
+    if (errno != ENOENT)
+        return bx_fail(err, BX_ESTORAGE, errno, "open the disk of box %s", s->box->id);
+    *ret_size = disk_size(s);
+    fd = openat(s->box->dir_fd, "disk.new", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return bx_fail(err, BX_ESTORAGE, errno, "make the disk of box %s", s->box->id);
+    r = bx_qcow2_create(fd, *ret_size, err);
+    if (r == 0 && renameat(s->box->dir_fd, "disk.new", s->box->dir_fd, "disk.qcow2") < 0)
+        r = bx_fail(err, BX_ESTORAGE, errno, "make the disk of box %s", s->box->id);
+    return r;
+}
+
+static bool has_name(char *const *env, const char *pair)
+{
+    size_t i, n = strcspn(pair, "=");
+
+    for (i = 0; env && env[i]; i++)
+        if (strncmp(env[i], pair, n) == 0 && (env[i][n] == '=' || !env[i][n]))
+            return true;
+    return false;
+}
+
+/* The image's variables, then the box's over them; PATH when neither has it. A later one of a name wins in the list too. */
+static int merge_env(char ***ret, char *const *image, char *const *own)
+{
+    size_t i;
+
+    if (!has_name(image, "PATH=") && !has_name(own, "PATH=") && bx_strv_add(ret, DEFAULT_PATH) < 0)
+        return -1;
+    for (i = 0; image && image[i]; i++)
+        if (!has_name(own, image[i]) && strchr(image[i], '=') && bx_strv_add(ret, image[i]) < 0)
+            return -1;
+    for (i = 0; own && own[i]; i++)
+        if (!has_name(own + i + 1, own[i]) && bx_strv_add(ret, own[i]) < 0)
+            return -1;
+    return 0;
+}
+
+static int add_all(char ***ret, char *const *list)
+{
+    size_t i;
+
+    for (i = 0; list && list[i]; i++)
+        if (bx_strv_add(ret, list[i]) < 0)
+            return -1;
+    return 0;
+}
+
+/* Entrypoint, then command: an entrypoint of the box's own drops the image's command. NULL: the box idles. */
+static int main_argv(struct bx_start *s, struct bx_err *err)
+{
+    const struct CBoxliteOptions *o = s->box->options;
+    char *const *cmd = o->cmd ? o->cmd : o->entrypoint ? NULL : s->config.cmd;
+    char **argv = NULL;
+
+    bx_strv_free(s->box->main_argv);
+    s->box->main_argv = NULL;
+    if (!bx_options_main(o))
+        return 0;
+    if (add_all(&argv, o->entrypoint ? o->entrypoint : s->config.entrypoint) < 0 || add_all(&argv, cmd) < 0) {
+        bx_strv_free(argv);
+        return bx_fail(err, BX_ERESOURCE, ENOMEM, "the main process");
+    }
+    if (!argv || !argv[0]) {
+        bx_strv_free(argv);
+        return bx_fail(err, BX_EINVALID, 0, "no command was given, and image %s has none", o->image);
+    }
+    s->box->main_argv = argv;
+    return 0;
+}
+
+/* A host name of the box's name, as far as it is one, else of its id. */
+static void hostname_of(const struct bx_box *b, char dst[64])
+{
+    size_t i;
+
+    snprintf(dst, 64, "%s", b->name ? b->name : b->id);
+    for (i = 0; dst[i]; i++)
+        if (dst[i] == '_' || dst[i] == '.')
+            dst[i] = '-';
+    while (i > 0 && dst[i - 1] == '-')
+        dst[--i] = '\0';
+}
+
+static int plan_box(struct bx_start *s, struct bx_shim_plan *p, struct bx_err *err)
+{
+    const struct CBoxliteOptions *o = s->box->options;
+    struct CBoxliteRuntime *rt = s->box->rt;
+    const char *dir = s->config.working_dir, *user = s->config.user;
+    char hostname[64];
+    int r;
+
+    p->kind = BX_SHIM_BOX;
+    p->fd = LINK_FD;
+    if ((r = plan_machine(s, p, err)) < 0 || (r = overlay(s, &p->disk_size, err)) < 0)
+        return r;
+    hostname_of(s->box, hostname);
+    p->detached = o->detach;
+    p->grow = p->disk_size > s->base_size;
+    p->capabilities = DEFAULT_CAPABILITIES;
+    p->readonly_proc = true;
+    p->box_dir = bx_strf("%s/boxes/%s", rt->home, s->box->id);
+    p->base_disk = bx_strf("%s/disks/%s", rt->home, s->disk);
+    if (!p->box_dir || !p->base_disk || set_text(&p->box_id, s->box->id) || set_text(&p->hostname, hostname) ||
+        set_text(&p->working_dir, o->workdir ? o->workdir : dir && *dir ? dir : "/") ||
+        set_text(&p->user, o->user ? o->user : user ? user : "") || merge_env(&p->env, s->config.env, o->env) < 0)
+        return bx_fail(err, BX_ERESOURCE, ENOMEM, "plan the box");
+    return 0;
+}
+
+static void on_shim_end(struct bx_source *src, int status, void *ud)
+{
+    struct bx_box *b = ud;
+
+    (void)status; /* the link and the exit record tell how it went; this only reaps */
+    b->shim = bx_source_remove(src);
+    bx_box_ref(b);
+    bx_box_unref(b); /* nobody may need it any more */
+}
+
+static int spawn_shim(struct bx_start *s, const struct bx_shim_plan *plan, int fds[2], struct bx_err *err)
+{
+    BX_CLEANUP(bx_shim_spawn_done) struct bx_shim_spawn spawn = { .plan_fd = -1 };
+    struct bx_box *b = s->box;
+    int pidfd, r;
+
+    r = bx_shim_spawn_make(b->rt, plan, &spawn, err);
+    if (r < 0)
+        return r;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0)
+        return bx_fail(err, BX_ERESOURCE, errno, "connect to the box");
+    spawn.fds[spawn.spawn.n_fds++] = (struct bx_spawn_fd){ fds[1], LINK_FD };
+    pidfd = bx_spawn(&spawn.spawn, NULL, err);
+    fds[1] = bx_close(fds[1]);
+    if (pidfd < 0)
+        return pidfd;
+    b->shim = bx_source_remove(b->shim);
+    b->shim = bx_loop_add_child(b->rt->loop, pidfd, on_shim_end, b);
+    return b->shim ? 0 : bx_fail(err, BX_ERESOURCE, errno, "watch boxlite-shim");
+}
+
+static int launch(struct bx_start *s, struct bx_err *err)
+{
+    bx_cleanup_shim_plan struct bx_shim_plan plan = BX_SHIM_PLAN_INIT;
+    struct bx_box *b = s->box;
+    int fds[2] = { -1, -1 }, r;
+
+    if ((r = main_argv(s, err)) < 0 || (r = plan_box(s, &plan, err)) < 0)
+        return r;
+    if (unlinkat(b->dir_fd, "exit.json", 0) < 0 && errno != ENOENT)
+        return bx_fail(err, BX_ESTORAGE, errno, "start box %s", b->id);
+    r = spawn_shim(s, &plan, fds, err);
+    if (r < 0) {
+        bx_close(fds[0]);
+        return r;
+    }
+    b->owned = !b->options->detach;
+    /* The shim has its own deadline and tells better what was missing: ours is behind it. */
+    return bx_conn_open(b, fds[0], true, bx_now() + b->rt->start_timeout_ns + 10 * BX_SEC, err);
+}
+
+static void step_spawn(struct bx_start *s)
+{
+    struct bx_err err = BX_ERR_INIT;
+
+    if (launch(s, &err) < 0)
+        bx_box_start_failed(s->box, &err);
+}
+
+void bx_start_link_failed(struct bx_box *b, const struct bx_err *why, bool template_suspect)
+{
+    struct bx_start *s = b->start;
+    char away[BX_VM_NAME_MAX + 32], id[BX_ID_LEN + 1];
+
+    b->phase = BX_PHASE_STARTING;
+    b->owned = false;
+    if (b->down_wanted || !template_suspect || s->template_remade) {
+        bx_box_start_failed(b, why);
+        return;
+    }
+    s->template_remade = true; /* boxes that run on it are not disturbed: they hold it open */
+    bx_random_id(id);
+    snprintf(away, sizeof(away), "template-%s", id);
+    if (renameat(b->rt->templates_fd, s->key.name, b->rt->tmp_fd, away) == 0)
+        (void)bx_rm_rf(b->rt->tmp_fd, away);
+    bx_progress(b->rt, b->id, "the template is damaged: making it anew", 0, 0);
+    step_template(s);
+}
+
+int bx_start_done(struct bx_box *b, struct bx_err *err)
+{
+    struct bx_box_change change = BX_BOX_CHANGE_INIT;
+    int r;
+
+    change.state = BX_BOX_RUNNING;
+    change.pid = (int)b->info.shim_pid;
+    change.started_ms = bx_realtime() / BX_MSEC;
+    change.stopped_ms = 0;
+    change.set_exit = true;
+    change.message = "";
+    change.boot_id = b->rt->boot_id;
+    change.engine = b->info.engine;
+    r = bx_store_box_change(b->rt->store, b->id, ~0u, &change, err);
+    bx_start_free(b->start);
+    b->start = NULL;
+    return r;
+}
