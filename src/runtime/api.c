@@ -2,6 +2,7 @@
 /* api.c - the border: errors as users see them, strings, named facts, what is freed. */
 #include "runtime/runtime.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -21,10 +22,11 @@ _Static_assert((int)Stopped == BX_ESTOPPED && (int)Engine == BX_EENGINE && (int)
 char *bx_api_message(const struct bx_err *err)
 {
     const char *prefix = bx_code_info(err->code)->prefix;
+    bool unsaid = err->code == BX_EEXEC && err->sys_errno == ENOENT && !strstr(err->msg, "not found");
 
     if (!prefix || bx_starts_with(err->msg, prefix))
         prefix = "";
-    return bx_strf("%s%s", prefix, err->msg);
+    return bx_strf("%s%s%s", prefix, err->msg, unsaid ? " (not found)" : "");
 }
 
 BoxliteErrorCode bx_api_error(CBoxliteError *out, const struct bx_err *err)

@@ -28,6 +28,7 @@ static struct bx_box *box_new(struct CBoxliteRuntime *rt, const struct bx_box_ro
     }
     b->rt = rt;
     b->dir_fd = -1;
+    b->detach = b->options->detach;
     memcpy(b->id, row->id, BX_MIN(strlen(row->id), (size_t)BX_ID_LEN));
     b->name = row->name ? bx_strf("%s", row->name) : NULL;
     bx_op_list_init(&b->up_ops);
@@ -239,6 +240,19 @@ static int handle_enter(struct CBoxHandle *h, struct bx_err *err)
         return 0;
     bx_leave(h->rt);
     return bx_fail(err, BX_ESTOPPED, 0, "Handle invalidated after stop(). Use runtime.get() to get a new handle.");
+}
+
+BoxliteErrorCode boxlite_box_set_detached(CBoxHandle *box, int detached, CBoxliteError *out_error)
+{
+    struct bx_err err = BX_ERR_INIT;
+
+    if (!box)
+        return bx_api_invalid(out_error, "box is NULL");
+    if (handle_enter(box, &err) < 0)
+        return bx_api_error(out_error, &err);
+    box->box->detach = detached != 0;
+    bx_leave(box->rt);
+    return Ok;
 }
 
 char *boxlite_box_id(CBoxHandle *box)

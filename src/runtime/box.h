@@ -37,6 +37,7 @@ struct bx_box {
     int dir_fd; /* boxes/<id>; opened when needed, else -1 */
 
     enum bx_phase phase;
+    bool detach;     /* what a start from here gives: the options', or boxlite_box_set_detached's */
     bool owned;      /* our shim, and not detached: it ends with our connection */
     bool down_wanted; /* somebody waits in down_ops */
     bool down_forced;

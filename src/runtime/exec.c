@@ -290,7 +290,7 @@ int bx_exec_send_main(struct bx_box *b, char *const *argv, struct bx_err *err)
     snprintf(x->id, sizeof(x->id), "main");
     x->tty = b->options->tty;
     x->stdin_at_end = !b->options->stdin_open;
-    x->detached = b->options->detach;
+    x->detached = b->detach;
     for (i = 0; argv[i]; i++)
         if (bx_buf_add(&x->args, argv[i], strlen(argv[i]) + 1) < 0)
             return bx_fail(err, BX_EINVALID, E2BIG, "the main process's arguments");

@@ -550,7 +550,7 @@ static int plan_box(struct bx_start *s, struct bx_shim_plan *p, struct bx_err *e
     if ((r = plan_machine(s, p, err)) < 0 || (r = overlay(s, &p->disk_size, err)) < 0)
         return r;
     hostname_of(s->box, hostname);
-    p->detached = o->detach;
+    p->detached = s->box->detach;
     p->grow = p->disk_size > s->base_size;
     p->capabilities = DEFAULT_CAPABILITIES;
     p->readonly_proc = true;
@@ -609,7 +609,7 @@ static int launch(struct bx_start *s, struct bx_err *err)
         bx_close(fds[0]);
         return r;
     }
-    b->owned = !b->options->detach;
+    b->owned = !b->detach;
     /* The shim has its own deadline and tells better what was missing: ours is behind it. */
     return bx_conn_open(b, fds[0], true, bx_now() + b->rt->start_timeout_ns + 10 * BX_SEC, err);
 }
