@@ -709,14 +709,21 @@ static void measure(int n)
         WAIT(b.c, b.c->exits == 1);
         first[i] = bx_now() - t;
         if (i == n - 1)
-            printf("spawn %u us, restore %u us, start %u us, memory %llu KiB, jail: %s\n", b.c->info.spawn_us, b.c->info.restore_us,
-                   b.c->info.start_us, (unsigned long long)b.c->info.memory_bytes / 1024, b.c->info.jail);
+            printf("spawn %u us, restore %u us, start %u us, CPU %llu us, memory %llu KiB, jail: %s\n", b.c->info.spawn_us,
+                   b.c->info.restore_us, b.c->info.start_us, (unsigned long long)b.c->info.cpu_ns / 1000,
+                   (unsigned long long)b.c->info.memory_bytes / 1024, b.c->info.jail);
         t = bx_now();
         stop(b.c, 1, i % 2);
         WAIT(b.c, b.c->gone_seen);
         end[i] = bx_now() - t;
         if (i % 2)
             end[i] = 0;
+        if (i == n - 1) {
+            bx_cleanup_free char *log = bx_strf("%s/shim.log", b.dir), *text = NULL;
+
+            if (bx_read_file(AT_FDCWD, log, 65536, &text, NULL) == 0)
+                printf("%s", text);
+        }
         box_wait(&b);
     }
     qsort(up, (size_t)n, sizeof(*up), compare);
