@@ -52,7 +52,7 @@ static int move_to(int fd, int dirfd, const char *path)
 }
 
 /* A detached mount of a new file system. */
-static int new_fs(const char *type, const char *size, uint64_t attr)
+static int new_fs(const char *type, const char *size, const char *mode, uint64_t attr)
 {
     int fs = (int)syscall(SYS_fsopen, type, 1 /* FSOPEN_CLOEXEC */);
     int fd = -1;
@@ -61,7 +61,7 @@ static int new_fs(const char *type, const char *size, uint64_t attr)
     if (fs < 0)
         return -errno;
     if (size && (syscall(SYS_fsconfig, fs, JAIL_FSCONFIG_SET_STRING, "size", size, 0) ||
-                 syscall(SYS_fsconfig, fs, JAIL_FSCONFIG_SET_STRING, "mode", "0755", 0)))
+                 syscall(SYS_fsconfig, fs, JAIL_FSCONFIG_SET_STRING, "mode", mode, 0)))
         goto out;
     if (syscall(SYS_fsconfig, fs, JAIL_FSCONFIG_CMD_CREATE, NULL, NULL, 0))
         goto out;
@@ -116,9 +116,9 @@ static int make_mount(const struct bx_jail_mount *m)
         return r;
     case BX_JAIL_TMPFS:
         format_u64(size, m->size);
-        return new_fs("tmpfs", size, JAIL_ATTR_NOSUID | JAIL_ATTR_NODEV | JAIL_ATTR_NOEXEC);
+        return new_fs("tmpfs", size, "1777", JAIL_ATTR_NOSUID | JAIL_ATTR_NODEV | JAIL_ATTR_NOEXEC);
     case BX_JAIL_PROC:
-        return new_fs("proc", NULL, JAIL_ATTR_RDONLY | JAIL_ATTR_NOSUID | JAIL_ATTR_NODEV | JAIL_ATTR_NOEXEC);
+        return new_fs("proc", NULL, NULL, JAIL_ATTR_RDONLY | JAIL_ATTR_NOSUID | JAIL_ATTR_NODEV | JAIL_ATTR_NOEXEC);
     }
     return -EINVAL;
 }
@@ -192,7 +192,7 @@ int bx_jail_enter_root(const struct bx_jail_plan *plan, const char **ret_what, c
     }
     *ret_what = "mount a new root";
     *ret_path = "/";
-    rootfd = new_fs("tmpfs", "1m", JAIL_ATTR_NOSUID | JAIL_ATTR_NODEV | JAIL_ATTR_NOEXEC);
+    rootfd = new_fs("tmpfs", "1m", "0755", JAIL_ATTR_NOSUID | JAIL_ATTR_NODEV | JAIL_ATTR_NOEXEC);
     if (rootfd < 0)
         return rootfd;
     r = move_to(rootfd, AT_FDCWD, "/usr"); /* any directory that every system has */
