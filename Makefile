@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+# A thin cover over Meson and ninja; `make help` lists what there is.
+
+BUILD ?= build
+prefix ?= /usr/local
+IMAGE := python:slim-debian
+MESON_FLAGS ?=
+# Recipes that several programs of ninja would fight over stay with ninja; make itself runs in order.
+MAKEFLAGS += --no-print-directory
+
+.PHONY: all help setup run image test bench fuzz lint install clean
+.DEFAULT_GOAL := all
+
+all: $(BUILD)/build.ninja  ## build everything: build/boxlite, its companions, the guest's kernel and initramfs
+	@ninja -C $(BUILD)
+
+help:  ## list the targets
+	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
+	@echo "  BUILD=DIR builds there instead of in build/; MESON_FLAGS=... is for the first configuration."
+
+setup:  ## install the Debian packages that are missing (with sudo when not root)
+	@tools/setup
+
+run: setup  ## all that is needed from nothing, then Python in a box
+	@$(MAKE) -j2 all $(BUILD)/image/index.json
+	@tools/first-box $(BUILD) $(IMAGE)
+
+image: $(BUILD)/image/index.json  ## make the default image, a small Debian with Python, as an OCI layout in build/image
+
+test: all  ## unit, wire, jail and VM suites, the rules of the house, the fuzzers' corpora
+	@meson test -C $(BUILD) --print-errorlogs
+
+bench: all $(BUILD)/image/index.json  ## measure, beside other ways to run a command; table and build/bench.json
+	@bench/bench.py --build $(BUILD) --image $(BUILD)/image
+
+FUZZ_SECONDS ?= 60
+fuzz:  ## run each fuzzer with libFuzzer, FUZZ_SECONDS each (60)
+	@tools/fuzz $(BUILD)/fuzz $(FUZZ_SECONDS)
+
+lint:  ## clang-tidy, cppcheck, codespell
+	@tools/lint $(BUILD)/lint
+
+install: all  ## install under prefix (/usr/local), below DESTDIR
+	@meson configure $(BUILD) -Dprefix=$(abspath $(prefix))
+	@DESTDIR=$(DESTDIR) meson install -C $(BUILD) --quiet
+
+clean:  ## remove the build directory
+	rm -rf $(BUILD)
+
+$(BUILD)/build.ninja:
+	@meson setup $(BUILD) $(MESON_FLAGS)
+
+$(BUILD)/image/index.json: boot/image.py boot/oci.py
+	@echo "image: making $(IMAGE) from the Debian packages of this host's sources"
+	@boot/image.py --output $(BUILD)/image --name $(IMAGE)
