@@ -187,10 +187,26 @@ static int add_root(struct bx_index *ix, const struct bx_index_item *item, struc
     return set_attributes(ix, bx_entry(ix, ROOT_ENTRY)->object, item, err);
 }
 
+/* Anything but a directory, under a name that is free. */
+static int make_leaf(struct bx_index *ix, const struct bx_index_place *at, const struct bx_index_item *item,
+                     uint32_t *ret, struct bx_err *err)
+{
+    uint32_t object = 0;
+    int r = bx_index_new_object(ix, &object, err);
+    if (r < 0)
+        return r;
+    r = set_content(ix, object, item, err);
+    if (r >= 0)
+        r = bx_index_link(ix, at->dir, at->name, at->name_len, object, ret, err);
+    if (r < 0)
+        bx_index_drop_new(ix, object);
+    return r;
+}
+
 static int add_plain(struct bx_index *ix, const struct bx_index_item *item, uint32_t *ret_file, struct bx_err *err)
 {
     struct bx_index_place at;
-    uint32_t id = 0, object = 0;
+    uint32_t id = 0;
     int r = check_item(item, err);
     if (r >= 0)
         r = bx_index_resolve(ix, item->path, item, &at, err);
@@ -205,23 +221,17 @@ static int add_plain(struct bx_index *ix, const struct bx_index_item *item, uint
     }
     if (id)
         bx_index_unlink(ix, id);
-    if (S_ISDIR(item->mode)) {
+    if (S_ISDIR(item->mode))
         r = bx_index_make_dir(ix, at.dir, at.name, at.name_len, &item->mtime, &id, err);
-        object = r < 0 ? 0 : bx_entry(ix, id)->object;
-    } else {
-        r = bx_index_new_object(ix, &object, err);
-        if (r >= 0)
-            r = set_content(ix, object, item, err);
-        if (r >= 0)
-            r = bx_index_link(ix, at.dir, at.name, at.name_len, object, &id, err);
-    }
+    else
+        r = make_leaf(ix, &at, item, &id, err);
     if (r >= 0)
-        r = set_attributes(ix, object, item, err);
+        r = set_attributes(ix, bx_entry(ix, id)->object, item, err);
     if (r < 0)
         return r;
     bx_index_touch(ix, id);
     if (S_ISREG(item->mode))
-        *ret_file = object;
+        *ret_file = bx_entry(ix, id)->object;
     return 0;
 }
 

@@ -120,7 +120,10 @@ int bx_index_make_dir(struct bx_index *ix, uint32_t dir, const char *name, size_
     o->mode = S_IFDIR | 0755;
     o->mtime = time->sec;
     o->mtime_nsec = time->nsec;
-    return bx_index_link(ix, dir, name, len, object, ret, err);
+    r = bx_index_link(ix, dir, name, len, object, ret, err);
+    if (r < 0)
+        bx_index_drop_new(ix, object);
+    return r;
 }
 
 /* The state of one walk. What is still to be walked lies in buf, which changes when a link is followed. */

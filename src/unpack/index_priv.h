@@ -95,6 +95,8 @@ bool bx_entry_is_dir(const struct bx_index *ix, uint32_t entry);
 int bx_index_table_init(struct bx_index *ix, struct bx_err *err);
 uint32_t bx_index_lookup(const struct bx_index *ix, uint32_t dir, const char *name, size_t len);
 int bx_index_new_object(struct bx_index *ix, uint32_t *ret, struct bx_err *err);
+/* Gives back an object that has got no name. */
+void bx_index_drop_new(struct bx_index *ix, uint32_t object);
 /* A new name for object (its link count grows); the directory must not have the name. */
 int bx_index_link(struct bx_index *ix, uint32_t dir, const char *name, size_t len, uint32_t object, uint32_t *ret,
                   struct bx_err *err);

@@ -145,6 +145,15 @@ int bx_index_new_object(struct bx_index *ix, uint32_t *ret, struct bx_err *err)
     return 0;
 }
 
+void bx_index_drop_new(struct bx_index *ix, uint32_t id)
+{
+    struct object *o = bx_object(ix, id);
+    bx_assert(o->links == 0);
+    o->order = ix->free_object;
+    ix->free_object = id;
+    ix->n_objects--;
+}
+
 static void append_sibling(struct bx_index *ix, uint32_t id)
 {
     struct entry *e = bx_entry(ix, id);
@@ -233,9 +242,7 @@ static void drop_object(struct bx_index *ix, uint32_t id)
         return;
     if (S_ISREG(o->mode) && o->u.file.n_extents && ix->opt.release)
         ix->opt.release(ix->opt.user, bx_arena_at(&ix->bytes, o->u.file.extents), o->u.file.n_extents);
-    o->order = ix->free_object;
-    ix->free_object = id;
-    ix->n_objects--;
+    bx_index_drop_new(ix, id);
 }
 
 /* Depth is bounded by BX_INDEX_DEPTH_MAX, so is the recursion. */

@@ -103,10 +103,11 @@ int bx_lockdown(uint64_t address_space, struct bx_err *err)
         r = limit(RLIMIT_CPU, CPU_SECONDS, err);
     if (r >= 0)
         r = limit(RLIMIT_NOFILE, 0, err); /* those that are open stay usable */
-#if !defined(__SANITIZE_ADDRESS__) && !defined(BX_SANITIZED)
+#if defined(__SANITIZE_ADDRESS__) || defined(BX_SANITIZED)
+    address_space = 0; /* the shadow memory takes terabytes */
+#endif
     if (r >= 0 && address_space)
         r = limit(RLIMIT_AS, address_space, err);
-#endif
     if (r < 0)
         return r;
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
