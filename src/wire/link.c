@@ -235,10 +235,11 @@ static int queue_frames(struct bx_buf *q, uint16_t type, uint16_t flags, uint32_
 
         bx_frame_put_header(dst, type, (uint16_t)(flags | (more && !last ? BX_FRAME_MORE : 0)), stream,
                             (uint32_t)n);
-        if (n > 0)
+        if (n > 0) {
             memcpy(dst + BX_FRAME_HEADER, p, n);
+            p += n;
+        }
         dst += BX_FRAME_HEADER + n;
-        p += n;
         len -= n;
     } while (len > 0);
     bx_buf_commit(q, total);
