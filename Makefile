@@ -22,7 +22,7 @@ setup:  ## install the Debian packages that are missing (with sudo when not root
 	@tools/setup
 
 run: setup  ## all that is needed from nothing, then Python in a box
-	@$(MAKE) -j2 all $(BUILD)/image/index.json
+	@$(MAKE) -s -j2 all $(BUILD)/image/index.json
 	@tools/first-box $(BUILD) $(IMAGE)
 
 image: $(BUILD)/image/index.json  ## make the default image, a small Debian with Python, as an OCI layout in build/image
@@ -42,13 +42,16 @@ lint:  ## clang-tidy, cppcheck, codespell
 
 install: all  ## install under prefix (/usr/local), below DESTDIR
 	@meson configure $(BUILD) -Dprefix=$(abspath $(prefix))
+	@ninja -C $(BUILD) --quiet >/dev/null
 	@DESTDIR=$(DESTDIR) meson install -C $(BUILD) --quiet
 
 clean:  ## remove the build directory
 	rm -rf $(BUILD)
 
 $(BUILD)/build.ninja:
-	@meson setup $(BUILD) $(MESON_FLAGS)
+	@command -v meson >/dev/null || { echo "meson is missing: run \`make setup\`" >&2; exit 1; }
+	@mkdir -p $(BUILD)
+	@meson setup $(BUILD) $(MESON_FLAGS) >$(BUILD)/setup.log 2>&1 || { cat $(BUILD)/setup.log; exit 1; }
 
 $(BUILD)/image/index.json: boot/image.py boot/oci.py
 	@echo "image: making $(IMAGE) from the Debian packages of this host's sources"

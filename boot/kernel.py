@@ -53,7 +53,7 @@ class Apt:
             self.options = ["-o", f"Dir::State::Lists={lists}", "-o", f"Dir::Cache={private}", "-o", "APT::Sandbox::User="]
 
     def update(self):
-        capture("apt-get", *self.options, "-q", "update")
+        capture("apt-get", *self.options, "-q", "-o", "APT::Update::Error-Mode=any", "update")
 
     def resolve(self, metapackage):
         """The kernel package behind the metapackage: name, version and the SHA-256 of its file."""
