@@ -4,9 +4,9 @@
  *
  * Theory of operation
  *
- *  Everything that allocates happens here, before clone; the child (child.c) only makes system calls. clone(2) is used
- *  rather than clone3, which some containers' filters answer with ENOSYS because they cannot look into its argument. There is
- *  no exit signal: the embedding program's SIGCHLD handler and wait() never see our children.
+ *  Everything that allocates happens here, before clone; the child (child.c) only makes system calls. clone(2) is what
+ *  always works: some containers' filters answer clone3 with ENOSYS because they cannot look into its argument; it is used for what only it
+ *  can do. There is no exit signal: the embedding program's SIGCHLD handler and wait() never see our children.
  *
  *  Attempts, until one gets past its namespaces:
  *    1. as planned: as root without a user namespace and with a uid of its own, otherwise inside one;
@@ -17,6 +17,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sched.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -89,17 +90,40 @@ static unsigned long clone_flags(unsigned layers)
     return flags;
 }
 
-/* Our handlers must not run in the child: it starts with all signals blocked. */
-static long clone_child(const struct bx_jail_job *job, int *ret_pidfd)
+/* clone3 right into a v2 control group: free, where joining later costs an RCU grace period. -1 with errno. */
+static long clone_into(struct bx_jail_job *job, int *ret_pidfd)
 {
+    const struct bx_cgroup *cg = job->plan->cgroup;
+    struct clone_args args = { .flags = clone_flags(job->layers) | CLONE_INTO_CGROUP };
+    bx_cleanup_close int dir = open(cg->dirs[0], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    long pid;
+
+    if (dir < 0)
+        return -1;
+    args.cgroup = (uint64_t)dir;
+    args.pidfd = (uint64_t)(uintptr_t)ret_pidfd;
+    job->in_cgroup = true;
+    pid = syscall(SYS_clone3, &args, sizeof(args));
+    if (pid < 0)
+        job->in_cgroup = false;
+    return pid;
+}
+
+/* Our handlers must not run in the child: it starts with all signals blocked. */
+static long clone_child(struct bx_jail_job *job, int *ret_pidfd)
+{
+    const struct bx_cgroup *cg = (job->layers & BX_JAIL_CGROUP) ? job->plan->cgroup : NULL;
     sigset_t all;
     sigset_t old;
-    long pid;
+    long pid = -1;
     int e;
 
     sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &old);
-    pid = syscall(SYS_clone, clone_flags(job->layers), NULL, ret_pidfd, NULL, NULL);
+    if (cg && cg->version == 2)
+        pid = clone_into(job, ret_pidfd);
+    if (pid < 0)
+        pid = syscall(SYS_clone, clone_flags(job->layers), NULL, ret_pidfd, NULL, NULL);
     e = errno;
     if (pid == 0)
         bx_jail_child_main(job);

@@ -7,6 +7,7 @@
  */
 #include "jail/cgroup.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -17,6 +18,7 @@
 #include <sys/statfs.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/mem.h"
@@ -25,6 +27,8 @@
 #define CGROUP_ROOT "/sys/fs/cgroup"
 #define CGROUP2_MAGIC 0x63677270
 #define PERIOD_US 100000u
+#define SWEEP_MAX 1024   /* entries looked at each time */
+#define SWEEP_AGE_S 120
 
 enum { LIMIT_MEMORY = 1u, LIMIT_PIDS = 2u, LIMIT_CPU = 4u };
 
@@ -93,6 +97,26 @@ static char *own_group(const char *controller)
     return NULL;
 }
 
+/*
+ * Removes what shims that were killed have left: empty groups (others cannot be removed) that are too old for their process to
+ * be still on its way.
+ */
+static void sweep(const char *base, const char *group)
+{
+    bx_cleanup_free char *path = bx_strf("%s%s", base, group);
+    DIR *d = path ? opendir(path) : NULL;
+    struct dirent *e;
+    struct stat st;
+
+    for (int i = 0; d && i < SWEEP_MAX && (e = readdir(d)); i++) {
+        if (bx_starts_with(e->d_name, "boxlite-") && fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+            bx_realtime() / BX_SEC - st.st_ctim.tv_sec > SWEEP_AGE_S)
+            (void)unlinkat(dirfd(d), e->d_name, AT_REMOVEDIR);
+    }
+    if (d)
+        closedir(d);
+}
+
 /* Makes <base><group>/boxlite-<name> and opens its cgroup.procs. 0 or -errno. */
 static int add_dir(struct bx_cgroup *c, const char *base, const char *group, const char *name)
 {
@@ -105,6 +129,7 @@ static int add_dir(struct bx_cgroup *c, const char *base, const char *group, con
         return -ENOMEM;
     if (mkdir(dir, 0755) && errno != EEXIST)
         return -errno;
+    sweep(base, group);
     fd = open(procs, O_WRONLY | O_CLOEXEC);
     if (fd < 0) {
         e = errno;

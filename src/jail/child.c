@@ -9,7 +9,7 @@
  *  would wait for threads that do not exist in the copy.
  *
  *      parent ──clone──▶ supervisor (PID 1 of the pid namespace, if plan.init)
- *                          cgroup, maps, session, host name, root, bounding set, ids, capabilities, no_new_privs
+ *                          maps, session, host name, root, bounding set, ids, capabilities, no_new_privs
  *                          └─clone─▶ program: limits, descriptors, parent-death signal, Landlock, seccomp, exec
  *
  *  The order matters: the bounding set is dropped before setuid (after it, that silently fails); the parent-death signal
@@ -45,6 +45,8 @@ struct child {
     const struct bx_jail_job *job;
     struct bx_jail_note note;
     int report_fd;
+    int groups[BX_CGROUP_DIRS]; /* cgroup.procs of the groups still to be joined */
+    unsigned n_groups;
 };
 
 static void add_text(char *dst, size_t size, const char *s)
@@ -100,17 +102,33 @@ static void reset_signals(void)
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+/*
+ * Control groups. v2: clone3 has put us there. v1: joining means waiting for an RCU grace period (10 ms and more), so the supervisor
+ * does it while the program starts, and ends the program if it cannot: in the group or dead. Without a supervisor there is
+ * nobody else to wait.
+ */
+static int join_groups(const struct child *c, const char *pid)
+{
+    for (unsigned i = 0; i < c->n_groups; i++) {
+        if (write(c->groups[i], pid, strlen(pid)) < 0)
+            return errno;
+    }
+    return 0;
+}
+
 static void join_cgroup(struct child *c)
 {
     const struct bx_cgroup *cg = c->job->plan->cgroup;
-    int e = cg ? cg->why : 0;
+    int e = 0;
 
     if (!cg || cg->version == 0) {
-        settle(c, BX_JAIL_CGROUP, e ? e : ENOENT, "control group");
+        settle(c, BX_JAIL_CGROUP, cg && cg->why ? cg->why : ENOENT, "control group");
         return;
     }
-    for (unsigned i = 0; i < cg->n && e == 0; i++)
-        e = write(cg->procs[i], "0", 1) == 1 ? 0 : errno;
+    for (unsigned i = 0; i < cg->n && !c->job->in_cgroup; i++)
+        c->groups[c->n_groups++] = cg->procs[i];
+    if (!c->job->plan->init)
+        e = join_groups(c, "0");
     settle(c, BX_JAIL_CGROUP, e, "join the control group");
 }
 
@@ -127,20 +145,25 @@ static int write_file(const char *path, const char *text)
     return e;
 }
 
-/* "65534 <id> 1": the caller's own id is the only one there is. */
-static void map_line(char *dst, size_t size, unsigned id)
+static void add_number(char *dst, size_t size, unsigned n)
 {
     char digits[12];
     int i = (int)sizeof(digits) - 1;
 
     digits[i] = '\0';
     do {
-        digits[--i] = (char)('0' + id % 10);
-        id /= 10;
-    } while (id);
+        digits[--i] = (char)('0' + n % 10);
+        n /= 10;
+    } while (n);
+    add_text(dst, size, digits + i);
+}
+
+/* "65534 <id> 1": the caller's own id is the only one there is. */
+static void map_line(char *dst, size_t size, unsigned id)
+{
     dst[0] = '\0';
     add_text(dst, size, "65534 ");
-    add_text(dst, size, digits + i);
+    add_number(dst, size, id);
     add_text(dst, size, " 1");
 }
 _Static_assert(BX_JAIL_INNER_ID == 65534, "map_line has the number in it");
@@ -366,22 +389,45 @@ static _Noreturn void supervise(int liveness_fd, pid_t program, int pidfd)
     _exit(128 + SIGKILL);
 }
 
-/* Keeps only what the supervisor waits for. */
-static void shed(int *a, int *b)
+static void join_or_end(struct child *c, pid_t program, int pidfd)
 {
-    int x = fcntl(*a, F_DUPFD_CLOEXEC, 3);
-    int y = fcntl(*b, F_DUPFD_CLOEXEC, 3);
-    int lo = BX_MIN(x, y);
-    int hi = BX_MAX(x, y);
+    char pid[12] = "";
 
-    if (x < 0 || y < 0)
-        _exit(EXIT_SETUP);
-    (void)syscall(SYS_close_range, 0u, (unsigned)lo - 1, 0);
-    if (hi - lo > 1)
-        (void)syscall(SYS_close_range, (unsigned)lo + 1, (unsigned)hi - 1, 0);
-    (void)syscall(SYS_close_range, (unsigned)hi + 1, ~0u, 0);
-    *a = x;
-    *b = y;
+    add_number(pid, sizeof(pid), (unsigned)program);
+    if (join_groups(c, pid) == 0 && join_groups(c, "0") == 0)
+        return;
+    (void)syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+    _exit(EXIT_SETUP);
+}
+
+/* Closes all descriptors but these, which it moves to the front. */
+static void shed(struct child *c, int *liveness, int *pidfd)
+{
+    int keep[2 + BX_CGROUP_DIRS] = { *liveness, *pidfd };
+    int n = 2;
+    int floor = 0;
+
+    for (unsigned i = 0; i < c->n_groups; i++)
+        keep[n++] = c->groups[i];
+    /* first above everything we have, then down to 0, 1, ...: nothing is overwritten on the way */
+    for (int i = 0; i < n; i++)
+        floor = BX_MAX(floor, keep[i] + 1);
+    floor = BX_MAX(floor, n);
+    for (int i = 0; i < n; i++) {
+        keep[i] = fcntl(keep[i], F_DUPFD_CLOEXEC, floor);
+        if (keep[i] < 0)
+            _exit(EXIT_SETUP);
+    }
+    for (int i = 0; i < n; i++) {
+        if (dup3(keep[i], i, O_CLOEXEC) < 0)
+            _exit(EXIT_SETUP);
+    }
+    (void)syscall(SYS_close_range, (unsigned)n, ~0u, 0);
+    *liveness = 0;
+    *pidfd = 1;
+    c->report_fd = -1;
+    for (int i = 2; i < n; i++)
+        c->groups[i - 2] = i;
 }
 
 void bx_jail_child_main(const struct bx_jail_job *job)
@@ -408,6 +454,8 @@ void bx_jail_child_main(const struct bx_jail_job *job)
         fail(&c, BX_STEP_OTHER, errno, "clone the program", NULL);
     if (pid == 0)
         run_program(&c, self);
-    shed(&liveness, &pidfd);
+    shed(&c, &liveness, &pidfd);
+    if (c.n_groups)
+        join_or_end(&c, (pid_t)pid, pidfd);
     supervise(liveness, (pid_t)pid, pidfd);
 }

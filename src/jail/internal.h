@@ -22,6 +22,7 @@ struct bx_jail_job {
     int liveness_fd;      /* read end, or -1 */
     int null_fd;
     int landlock_fd;      /* or -1 */
+    bool in_cgroup;       /* clone has put the child into its (v2) group */
 };
 
 /* What the child says. One datagram each; the end of the socket after READY means that exec succeeded. */
