@@ -119,7 +119,7 @@ static int add_extent(struct bx_ext4 *w, uint32_t logical, uint64_t block, uint6
             n -= take;
             continue;
         }
-        if (w->n_extents == w->cap_extents) {
+        if (!w->extents || w->n_extents == w->cap_extents) {
             size_t cap = w->cap_extents ? w->cap_extents * 2 : 64;
             struct bx_ext4_extent *grown = reallocarray(w->extents, cap, sizeof(*grown));
             if (!grown)

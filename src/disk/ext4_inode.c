@@ -199,6 +199,7 @@ int bx_ext4_put_inode(struct bx_ext4 *w, uint32_t ino, const struct bx_ext4_attr
     r = window_slot(w, ino, &slot, err);
     if (r < 0)
         return r;
+    bx_assert(slot);
     ext2fs_inode_csum_set(w->fs, ino, in);
     memcpy(slot, raw, sizeof(raw));
     w->last_ino = ino;

@@ -19,6 +19,8 @@ struct bx_ext4_io {
     uint64_t written;
     uint64_t limit; /* 0: none */
     bool limit_hit;
+    uint64_t behind_at; /* written since the disk was last told to begin */
+    size_t behind_len;
 };
 
 struct bx_ext4 {

@@ -147,7 +147,8 @@ static uint8_t *write_item(const struct item *it, uint8_t *base, uint8_t *entry,
         e.e_value_offs = (uint16_t)(end - base);
     }
     memcpy(entry, &e, sizeof(e));
-    memcpy(entry + sizeof(e), it->name, it->name_len);
+    if (it->name_len) /* an ACL's name is all in its index */
+        memcpy(entry + sizeof(e), it->name, it->name_len);
     return end;
 }
 

@@ -113,10 +113,9 @@ static int take_entries(struct convert *c, struct bx_stream *stream, struct bx_e
         r = bx_index_add(c->index, &entry.item, &file, err);
         if (r >= 0 && file) {
             char shown[BX_SHOWN_MAX];
-            bx_index_shown(shown, entry.item.path);
             r = take_data(c, tar, file, entry.size, err);
             if (r < 0)
-                r = bx_prefix(err, "%s", shown);
+                r = bx_prefix(err, "%s", bx_index_shown(shown, entry.item.path));
         }
     }
     bx_tar_free(tar);

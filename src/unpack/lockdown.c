@@ -41,7 +41,7 @@ static const unsigned allowed[] = {
     SYS_fdatasync,     SYS_fstat,           SYS_close,         SYS_munmap,       SYS_mremap,
     SYS_madvise,       SYS_brk,             SYS_futex,         SYS_getrandom,    SYS_clock_gettime,
     SYS_gettimeofday,  SYS_rt_sigreturn,    SYS_rt_sigaction,  SYS_rt_sigprocmask, SYS_exit,
-    SYS_exit_group,    SYS_restart_syscall,
+    SYS_exit_group,    SYS_restart_syscall, SYS_sync_file_range,
 #if defined(__SANITIZE_ADDRESS__) || defined(BX_SANITIZED)
     SYS_sigaltstack,   SYS_gettid,          SYS_getpid,        SYS_sched_yield,
 #endif

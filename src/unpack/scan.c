@@ -109,7 +109,8 @@ int bx_scan(int in, uint64_t size, int spool, uint64_t max_bytes, struct bx_prog
 {
     bx_cleanup_free struct scan *s = calloc(1, sizeof(*s));
     struct bx_stream *stream = NULL;
-    struct bx_stream_limits limits = { .max_bytes = BX_MIN(max_bytes, UINT64_MAX / 2) + (1ULL << 30) };
+    /* headers and padding come on top of what is spooled */
+    struct bx_stream_limits limits = { .max_bytes = max_bytes < UINT64_MAX / 2 ? max_bytes + (1ULL << 30) : UINT64_MAX };
     if (!s)
         return bx_fail(err, BX_ERESOURCE, ENOMEM, "read the archive");
     s->progress = progress;

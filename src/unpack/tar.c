@@ -109,8 +109,10 @@ static int take_xattrs(struct bx_tar *t, struct archive_entry *e, struct bx_inde
     archive_entry_xattr_reset(e);
     /* libarchive gives the last one first, so of two with one name the later one wins */
     while (archive_entry_xattr_next(e, &name, &value, &len) == ARCHIVE_OK) {
-        size_t name_len = name ? strlen(name) : 0;
-        if (!bx_ext4_xattr_known(name ? name : "", name_len) || seen(t, n, name, name_len))
+        if (!name)
+            continue;
+        size_t name_len = strlen(name);
+        if (!bx_ext4_xattr_known(name, name_len) || seen(t, n, name, name_len))
             continue;
         if (n == XATTRS_MAX)
             return bx_fail(err, BX_EIMAGE, 0, "more than %d extended attributes on one file", XATTRS_MAX);
@@ -200,7 +202,7 @@ int bx_tar_warm_up(struct bx_err *err)
     static const char record[] = "13 path=\xc3\xa9\xc3\xa9\n";
     char archive[512 * 5] = { 0 };
     struct bx_tar t = { .memory = archive, .memory_len = sizeof(archive) };
-    struct bx_tar_entry entry;
+    struct bx_tar_entry entry = { .item = { .path = "" } };
     fill_header(archive, "pax", 'x', sizeof(record) - 1);
     memcpy(archive + 512, record, sizeof(record) - 1);
     fill_header(archive + 1024, "file", '0', 0);
