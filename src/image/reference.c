@@ -152,7 +152,9 @@ static int split_name(const char *name, const char *text, struct bx_reference *r
         snprintf(ret->domain, sizeof(ret->domain), DEFAULT_DOMAIN);
     }
     bool official = bx_streq(ret->domain, DEFAULT_DOMAIN) && !strchr(path, '/');
-    snprintf(ret->path, sizeof(ret->path), "%s%s", official ? "library/" : "", path);
+    int n = snprintf(ret->path, sizeof(ret->path), "%s%s", official ? "library/" : "", path);
+    if (n < 0 || (size_t)n >= sizeof(ret->path))
+        return bx_fail(err, BX_EINVALID, 0, "invalid image reference '%s': the name is too long", text);
     if (strlen(path) == 64 && strspn(path, "0123456789abcdef") == 64)
         return bx_fail(err, BX_EINVALID, 0, "invalid image reference '%s': 64 hexadecimal digits are an id, not a name", text);
     if (path_valid(ret->path))
