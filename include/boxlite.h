@@ -265,7 +265,8 @@ BOXLITE_API BoxliteErrorCode boxlite_runtime_shutdown(CBoxliteRuntime *runtime, 
                                                       void *user_data, CBoxliteError *out_error);
 
 /* Closes the runtime without waiting. Boxes that it started and that are not detached end by themselves; callbacks that are due
- * are dropped. Handles stay allocated until they are freed; every call on them gives Stopped. Not inside a callback. */
+ * are dropped. Handles stay allocated until they are freed; every call on them gives Stopped. Inside a callback it does
+ * nothing. */
 BOXLITE_API void boxlite_runtime_free(CBoxliteRuntime *runtime);
 
 /*

@@ -544,8 +544,20 @@ static const char *state_name(int state)
     }
 }
 
-static int info_of_row(const struct bx_box_row *row, CBoxInfo *ret, struct bx_err *err)
+/* A row says "running" until the box's end was settled; this runtime may know better. */
+static int state_of(struct CBoxliteRuntime *rt, const struct bx_box_row *row)
 {
+    const struct bx_box *b;
+
+    for (b = rt->boxes; b && row->state == BX_BOX_RUNNING; b = b->next)
+        if (b->phase == BX_PHASE_ENDING && bx_streq(b->id, row->id))
+            return BX_BOX_STOPPING;
+    return row->state;
+}
+
+static int info_of_row(struct CBoxliteRuntime *rt, const struct bx_box_row *row, CBoxInfo *ret, struct bx_err *err)
+{
+    int state = state_of(rt, row);
     BX_CLEANUP(boxlite_options_free_p) struct CBoxliteOptions *o = NULL;
     int r = bx_options_from_json(row->options, &o, err);
 
@@ -554,12 +566,12 @@ static int info_of_row(const struct bx_box_row *row, CBoxInfo *ret, struct bx_er
     ret->id = bx_strf("%s", row->id);
     ret->name = row->name ? bx_strf("%s", row->name) : NULL;
     ret->image = bx_strf("%s", o->image);
-    ret->status = bx_strf("%s", state_name(row->state));
+    ret->status = bx_strf("%s", state_name(state));
     ret->network = calloc(1, sizeof(*ret->network));
     if (!ret->id || !ret->image || !ret->status || !ret->network || (row->name && !ret->name))
         return bx_fail(err, BX_ERESOURCE, ENOMEM, "box %s", row->id);
     ret->network->mode = BoxliteNetworkModeDisabled;
-    ret->running = row->state == BX_BOX_RUNNING;
+    ret->running = state == BX_BOX_RUNNING;
     ret->pid = ret->running ? row->pid : 0;
     ret->cpus = o->cpus;
     ret->memory_mib = o->memory_mib;
@@ -580,7 +592,7 @@ static void answer_info(struct CBoxliteRuntime *rt, const char *id_or_name, stru
 
     r = info ? bx_row_get(rt, id_or_name, &row, &err) : bx_fail(&err, BX_ERESOURCE, ENOMEM, "box info");
     if (r >= 0)
-        r = info_of_row(&row, info, &err);
+        r = info_of_row(rt, &row, info, &err);
     bx_box_row_done(&row);
     op->result = info;
     bx_op_answer(op, r < 0 ? &err : NULL);
@@ -635,7 +647,7 @@ static int list_locked(struct CBoxliteRuntime *rt, CBoxInfoList *list, struct bx
         if (rows[i].state == 0)
             continue; /* removed by that */
         list->count++; /* also half filled: it is freed with the list */
-        r = info_of_row(&rows[i], &list->items[list->count - 1], err);
+        r = info_of_row(rt, &rows[i], &list->items[list->count - 1], err);
     }
     bx_box_rows_free(rows, n);
     return r;

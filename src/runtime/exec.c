@@ -103,9 +103,13 @@ void bx_exec_ref(struct CExecutionHandle *x)
 
 void bx_exec_unref(struct CExecutionHandle *x)
 {
+    struct bx_op *op;
+
     bx_assert(x->refs > 0);
     if (--x->refs > 0)
         return;
+    while ((op = bx_op_list_take(&x->waits))) /* only after the runtime's end: their callbacks are dropped */
+        bx_op_cancel(op);
     bx_assert(x->rt->refs > 1); /* who frees the last handle holds the runtime meanwhile */
     x->rt->refs--;
     bx_box_unref(x->box);
@@ -482,8 +486,9 @@ static bool writable_deliver(struct CBoxliteRuntime *rt, struct bx_ev *ev)
     CExecutionWritableCb cb = x->writable_cb;
     void *ud = x->writable_ud;
     size_t room = bx_buf_room(&x->in);
-    bool call = cb && !x->in_closed && !x->in_broken;
+    bool open = cb && !x->in_closed && !x->in_broken, call = open && room >= BX_STDIN_QUEUE_MAX / 2;
 
+    x->in_low = open && !call; /* it was filled again since: told the next time */
     if (call) {
         bx_user_begin(rt);
         cb(room, ud);

@@ -376,7 +376,10 @@ void boxlite_runtime_free(CBoxliteRuntime *rt)
     if (!rt)
         return;
     pthread_mutex_lock(&rt->lock);
-    bx_assert(!rt->delivering || !pthread_equal(rt->drainer, pthread_self()));
+    if (rt->delivering && pthread_equal(rt->drainer, pthread_self())) { /* drain stands on it */
+        pthread_mutex_unlock(&rt->lock);
+        return;
+    }
     rt->closing = true;
     bx_loads_end(rt);
     bx_boxes_end(rt); /* connections close: boxes that are not detached end by it */
