@@ -28,7 +28,7 @@
 
 #if defined(__SANITIZE_ADDRESS__) || defined(BX_SANITIZED)
 /* The leak checker needs what the filter forbids; leaks are looked for in the unit tests. */
-const char *__asan_default_options(void);
+__attribute__((visibility("default"))) const char *__asan_default_options(void);
 const char *__asan_default_options(void)
 {
     return "detect_leaks=0";
