@@ -185,6 +185,8 @@ int bx_agent_init(struct bx_agent *a, const int ports[2], int uevent_fd, struct 
         return bx_fail(err, BX_EENGINE, errno, "event loop");
     r = bx_cgroups_boot(&a->cgroups, err);
     if (r >= 0)
+        r = bx_cgroups_guard_devices(&a->cgroups, err);
+    if (r >= 0)
         r = bx_port_init(&a->control, a->loop, "control", ports[0], &control_ops, control_lost, a, err);
     if (r >= 0)
         r = bx_port_init(&a->bulk, a->loop, "bulk", ports[1], &bulk_ops, bulk_lost, a, err);

@@ -8,8 +8,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if.h>
 #include <linux/netlink.h>
-#include <net/if.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -199,22 +199,39 @@ static bool find_port(const char *name, char *ret_node, size_t size)
     return found;
 }
 
-static int open_node(const char *node, struct bx_err *err)
+/* devtmpfs lacks it: made from what sysfs says, "major:minor". */
+static int make_node(const char *node, struct bx_err *err)
 {
     bx_cleanup_free char *dev = NULL;
+    uint64_t major, minor;
+    char path[512], *colon;
+
+    snprintf(path, sizeof(path), PORTS "/%s/dev", node);
+    if (bx_read_file(AT_FDCWD, path, 64, &dev, NULL) < 0)
+        return bx_fail(err, BX_EENGINE, 0, "no device number of port %s", node);
+    dev[strcspn(dev, "\n")] = '\0';
+    colon = strchr(dev, ':');
+    if (colon)
+        *colon = '\0';
+    if (!colon || bx_parse_u64(dev, 0, 4095, &major) < 0 || bx_parse_u64(colon + 1, 0, 1048575, &minor) < 0)
+        return bx_fail(err, BX_EENGINE, 0, "no device number of port %s", node);
+    snprintf(path, sizeof(path), "/dev/%s", node);
+    if (mknod(path, S_IFCHR | 0600, makedev((unsigned)major, (unsigned)minor)) < 0)
+        return bx_fail(err, BX_EENGINE, errno, "make %s", path);
+    return 0;
+}
+
+static int open_node(const char *node, struct bx_err *err)
+{
     char path[512];
-    unsigned major, minor;
-    int fd;
+    int fd, r;
 
     snprintf(path, sizeof(path), "/dev/%s", node);
     fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0 && errno == ENOENT) {
-        snprintf(path, sizeof(path), PORTS "/%s/dev", node);
-        if (bx_read_file(AT_FDCWD, path, 64, &dev, NULL) < 0 || sscanf(dev, "%u:%u", &major, &minor) != 2)
-            return bx_fail(err, BX_EENGINE, 0, "no device number of port %s", node);
-        snprintf(path, sizeof(path), "/dev/%s", node);
-        if (mknod(path, S_IFCHR | 0600, makedev(major, minor)) < 0)
-            return bx_fail(err, BX_EENGINE, errno, "make %s", path);
+        r = make_node(node, err);
+        if (r < 0)
+            return r;
         fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
     }
     return fd >= 0 ? fd : bx_fail(err, BX_EENGINE, errno, "open %s", path);

@@ -45,6 +45,8 @@ struct bx_cgroups {
 
 /* Makes agent and box under the mounted hierarchy and moves the caller into agent. Done once, before parking. */
 int bx_cgroups_boot(struct bx_cgroups *cs, struct bx_err *err);
+/* devices.c: lets the box's processes open Docker's default devices only. After bx_cgroups_boot. */
+int bx_cgroups_guard_devices(struct bx_cgroups *cs, struct bx_err *err);
 /* Sets the limits of the box and lets it have sub-groups: from then on no process can be in `box` itself. */
 int bx_cgroups_start(struct bx_cgroups *cs, uint64_t reserve, uint64_t pids, struct bx_err *err);
 /* Uses an open directory as the box (tests, with plain files instead of a hierarchy). */

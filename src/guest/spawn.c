@@ -143,7 +143,7 @@ static NO_ASAN _Noreturn void child_exec(struct bx_spawn *s)
         r = bx_raw3(SYS_execve, p, s->argv, s->envp);
         if (r != -ENOENT && r != -ENOTDIR && r != -EACCES && r != -ELOOP && r != -ENAMETOOLONG)
             child_fail(s, BX_SPAWN_COMMAND, r);
-        if (r == -EACCES)
+        if (r == -EACCES || r == -ELOOP)
             worst = r; /* found, not to be run: looked for further, but said if nothing better comes */
         while (*p)
             p++;
