@@ -161,6 +161,8 @@ int main(void)
     double *greeting;
     double *exec;
     double load = 0;
+    double mid;
+    double alone;
     char before[65];
     char after[65];
 
@@ -182,13 +184,14 @@ int main(void)
     rig_hash_memory(&r, after);
     if (strcmp(before, after) != 0)
         rig_fail("the template's memory has changed: %s -> %s", before, after);
-    printf("# spawn to first answer: median %.1f ms", median(ms, n));
-    printf(" (min %.1f, max %.1f, n %zu)\n", ms[0], ms[n - 1], (size_t)n);
-    printf("# of it up to QEMU's exec: %.1f ms; QEMU alone to its greeting: %.1f ms; ratio %.2f\n", median(exec, n),
-           median(greeting, n), ms[n / 2] / greeting[n / 2]);
+    mid = median(ms, n);
+    alone = median(greeting, n);
+    printf("# spawn to first answer: median %.1f ms (min %.1f, max %.1f, n %zu), of it %.1f ms up to QEMU's exec\n", mid, ms[0],
+           ms[n - 1], (size_t)n, median(exec, n));
+    printf("# QEMU alone to its greeting: median %.1f ms (min %.1f); ratio %.2f\n", alone, greeting[0], mid / alone);
     if (getloadavg(&load, 1) != 1 || load > (double)sysconf(_SC_NPROCESSORS_ONLN))
         printf("# the machine is busy (load %.1f): time is not judged\n", load);
-    else if (ms[n / 2] > RESTORE_RATIO_LIMIT * greeting[n / 2])
+    else if (mid > RESTORE_RATIO_LIMIT * alone)
         rig_fail("too slow");
     free(ms);
     free(greeting);
