@@ -7,8 +7,8 @@
  *  QEMU takes most of a start, so it is started first: before it only what decides whether it may start (the box's lock) and
  *  what it is handed (template, disks). While it loads, the rest is set up. Hello is written to the agent's port at once and is
  *  read when the machine runs again; the disk's size is set by QMP while QEMU is still loading, and its answer releases Start,
- *  so that no message waits for the round trip of the one before it. Clients are read from then on, and what they ask for lies
- *  behind Start in the same queue: the agent answers it right after Ready.
+ *  so that no message waits for the round trip of the one before it. Clients are read from Ready on: what the starter asked for
+ *  before lies in its socket and goes to the agent in the same round.
  *
  *  Everything the guest sends is hostile. A frame that breaks the protocol ends the machine, not the shim.
  */
@@ -146,7 +146,7 @@ static int guest_ready(struct box *b, const uint8_t *p, size_t len, struct bx_er
         return r;
     health_started(b);
     for (struct client *c = b->clients; c; c = c->next)
-        clients_send_info(b, c);
+        clients_send_info(b, c, false);
     bx_info("ready: spawn %lld us, restore %lld us, start %lld us (in the guest: root %u us, all %u us)",
             (long long)(bx_qemu_exec_time(b->qemu) - b->t_begin) / 1000,
             (long long)(b->t_hello - bx_qemu_exec_time(b->qemu)) / 1000, (long long)(b->t_ready - b->t_hello) / 1000,

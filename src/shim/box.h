@@ -126,7 +126,8 @@ int clients_listen(struct box *b, struct bx_err *err); /* makes the socket; clie
 int clients_accept(struct box *b, struct bx_err *err);
 void clients_settle(struct box *b);
 int clients_message(struct client *c, uint16_t type, const uint8_t *p, size_t len, struct bx_err *err);
-void clients_send_info(struct box *b, struct client *c);
+/* figures: CPU and memory too, which takes the kernel 1 to 2 ms while QEMU waits. */
+void clients_send_info(struct box *b, struct client *c, bool figures);
 
 /* health.c */
 int health_init(struct box *b, struct bx_err *err);

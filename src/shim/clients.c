@@ -177,7 +177,8 @@ static int push(struct client *c, struct bx_err *err)
 
 void clients_settle(struct box *b)
 {
-    bool read = b->start_sent && b->phase != BOX_GONE && bx_mux_may_read(b->mux);
+    /* Not before Ready: the agent refuses commands until then. */
+    bool read = b->phase != BOX_STARTING && b->phase != BOX_GONE && bx_mux_may_read(b->mux);
     struct client *next;
 
     for (struct client *c = b->clients; c; c = next) {
@@ -215,6 +216,8 @@ static int client_hello(struct client *c, const uint8_t *p, size_t len, struct b
         return bx_fail(err, BX_EUNSUPPORTED, 0, "the box speaks version %d of the box protocol (boxlite-shim %s), not version %u",
                        BX_WIRE_VERSION, BX_VERSION, hello.pb.version);
     c->hello = true;
+    if (!c->starter && c->b->phase == BOX_RUNNING)
+        clients_send_info(c->b, c, false);
     return 0;
 }
 
@@ -243,7 +246,7 @@ int clients_message(struct client *c, uint16_t type, const uint8_t *p, size_t le
         return bx_fail(err, BX_ERPC, 0, "%s before Hello", bx_msg_type_name(type));
     switch (type) {
     case BX_MSG_BOX_INFO_GET:
-        clients_send_info(c->b, c);
+        clients_send_info(c->b, c, true);
         return 0;
     case BX_MSG_BOX_STOP:
         return client_box_stop(c, p, len, err);
@@ -281,7 +284,7 @@ static uint64_t own_cpu(void)
            (uint64_t)(ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) * 1000u;
 }
 
-void clients_send_info(struct box *b, struct client *c)
+void clients_send_info(struct box *b, struct client *c, bool figures)
 {
     static const uint32_t states[] = { [BOX_STARTING] = BX_BOX_CONFIGURED, [BOX_RUNNING] = BX_BOX_RUNNING,
                                        [BOX_ENDING] = BX_BOX_STOPPING, [BOX_GONE] = BX_BOX_STOPPED };
@@ -297,13 +300,16 @@ void clients_send_info(struct box *b, struct client *c)
 
         i.qemu_pid = (uint32_t)bx_qemu_pid(b->qemu);
         bx_jail_report_str(bx_qemu_report(b->qemu), i.jail, sizeof(i.jail));
-        bx_qemu_usage(b->qemu, &i.cpu_ns, &i.memory_bytes);
+        if (figures)
+            bx_qemu_usage(b->qemu, &i.cpu_ns, &i.memory_bytes);
         i.spawn_us = (uint32_t)((exec - b->t_begin) / 1000);
         i.restore_us = b->t_hello ? (uint32_t)((b->t_hello - exec) / 1000) : 0;
         i.start_us = b->t_ready ? (uint32_t)((b->t_ready - b->t_hello) / 1000) : 0;
     }
-    i.cpu_ns += own_cpu();
-    i.memory_bytes += own_memory(b);
+    if (figures) {
+        i.cpu_ns += own_cpu();
+        i.memory_bytes += own_memory(b);
+    }
     if (bx_msg_send(bx_mux_client_link(c->mc), BX_MSG_BOX_INFO, 0, &i, &err) < 0)
         c->drop = "it does not read";
 }

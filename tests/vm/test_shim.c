@@ -388,6 +388,8 @@ static void another_program_connects_and_streams_stdin(void **state)
     bx_random(data, 3000000);
     box_up(&b);
     c = box_connect(&b);
+    WAIT(c, c->up);
+    assert_int_equal(c->info.clients, 2);
     send_run(c, 3, &(struct run){ .script = "cat", .in = true });
     while (sent < 3000000) {
         size_t n = 3000000 - sent;
@@ -708,10 +710,15 @@ static void measure(int n)
         up[i] = bx_now() - t;
         WAIT(b.c, b.c->exits == 1);
         first[i] = bx_now() - t;
-        if (i == n - 1)
+        if (i == n - 1) {
+            boxlite_BoxInfoGet get = { .request = 1 };
+
+            OK(bx_msg_send(&b.c->link, BX_MSG_BOX_INFO_GET, 0, &get, &err));
+            WAIT(b.c, b.c->info.memory_bytes > 0);
             printf("spawn %u us, restore %u us, start %u us, CPU %llu us, memory %llu KiB, jail: %s\n", b.c->info.spawn_us,
                    b.c->info.restore_us, b.c->info.start_us, (unsigned long long)b.c->info.cpu_ns / 1000,
                    (unsigned long long)b.c->info.memory_bytes / 1024, b.c->info.jail);
+        }
         t = bx_now();
         stop(b.c, 1, i % 2);
         WAIT(b.c, b.c->gone_seen);
