@@ -30,7 +30,7 @@ static int own_object(char dst[PATH_MAX])
 static size_t places(char dst[PLACES][PATH_MAX])
 {
     /* beside; <prefix>/bin or <prefix>/lib; <prefix>/lib/<triplet> */
-    static const char *const relative[PLACES] = { "", "/../libexec/boxlite", "/../../libexec/boxlite" };
+    static const char *const relative[PLACES] = {"", "/../libexec/boxlite", "/../../libexec/boxlite"};
     const char *env = getenv("BOXLITE_LIBEXEC");
     char self[PATH_MAX];
     size_t n = 0;

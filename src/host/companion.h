@@ -3,8 +3,8 @@
  * companion.h - where our own programs and files are: boxlite-shim, boxlite-unpack, libbxramhook.so, vmlinux,
  * initramfs.cpio, boot.json.
  *
- * $BOXLITE_LIBEXEC when set (and nothing else then), otherwise the directory of the object this code is part of
- * (libboxlite.so or the program), otherwise libexec/boxlite under the same prefix.
+ * $BOXLITE_LIBEXEC when set (and nothing else then), otherwise the directory of the object this code is part
+ * of (libboxlite.so or the program), otherwise libexec/boxlite under the same prefix.
  */
 #ifndef BX_HOST_COMPANION_H
 #define BX_HOST_COMPANION_H

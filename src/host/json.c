@@ -56,7 +56,8 @@ int bx_json_fail(const struct bx_json *j, struct bx_err *err, const char *fmt, .
 /* --- parsing --- */
 
 /* Bounds what jansson will build, before it builds anything: brackets, commas and colons outside strings. */
-static int prescan(const char *text, size_t len, const struct bx_json_limits *lim, const char *what, struct bx_err *err)
+static int prescan(const char *text, size_t len, const struct bx_json_limits *lim, const char *what,
+                   struct bx_err *err)
 {
     unsigned depth = 0;
     size_t values = 1;
@@ -119,7 +120,7 @@ int bx_json_parse(const char *text, size_t len, const struct bx_json_limits *lim
         bx_str_printable(why, sizeof(why), je.text, strnlen(je.text, sizeof(je.text)));
         return bx_fail(err, BX_EINVALID, 0, "%s: line %d: %s", what, je.line, why);
     }
-    *ret = (struct bx_json){ .v = v, .key = what };
+    *ret = (struct bx_json){.v = v, .key = what};
     return 0;
 }
 
@@ -208,7 +209,7 @@ static int as_arr(const struct bx_json *j, size_t max_items, size_t *ret_n, stru
 /* The value of a key: 1, or 0 when missing or null, or negative when o is no object. */
 static int find(const struct bx_json *o, const char *key, struct bx_json *ret, struct bx_err *err)
 {
-    *ret = (struct bx_json){ .up = o, .key = key };
+    *ret = (struct bx_json){.up = o, .key = key};
     if (!json_is_object(o->v))
         return bx_json_fail(o, err, "must be an object");
     ret->v = json_object_get(o->v, key);
@@ -227,30 +228,34 @@ static int need(const struct bx_json *o, const char *key, struct bx_json *ret, s
 }
 
 /* Both forms of each getter differ only in what a missing value means. */
-#define BOTH(type, params, call)                                                                    \
-    int bx_json_##type params                                                                       \
-    {                                                                                               \
-        struct bx_json j;                                                                           \
-        int r = need(o, key, &j, err);                                                              \
-                                                                                                    \
-        return r < 0 ? r : call;                                                                    \
-    }                                                                                               \
-    int bx_json_opt_##type params                                                                   \
-    {                                                                                               \
-        struct bx_json j;                                                                           \
-        int r = find(o, key, &j, err);                                                              \
-                                                                                                    \
-        if (r <= 0)                                                                                 \
-            return r;                                                                               \
-        r = call;                                                                                   \
-        return r < 0 ? r : 1;                                                                       \
+#define BOTH(type, params, call)                                                                             \
+    int bx_json_##type params                                                                                \
+    {                                                                                                        \
+        struct bx_json j;                                                                                    \
+        int r = need(o, key, &j, err);                                                                       \
+                                                                                                             \
+        return r < 0 ? r : call;                                                                             \
+    }                                                                                                        \
+    int bx_json_opt_##type params                                                                            \
+    {                                                                                                        \
+        struct bx_json j;                                                                                    \
+        int r = find(o, key, &j, err);                                                                       \
+                                                                                                             \
+        if (r <= 0)                                                                                          \
+            return r;                                                                                        \
+        r = call;                                                                                            \
+        return r < 0 ? r : 1;                                                                                \
     }
 
-BOTH(u64, (const struct bx_json *o, const char *key, uint64_t min, uint64_t max, uint64_t *ret, struct bx_err *err),
+BOTH(u64,
+     (const struct bx_json *o, const char *key, uint64_t min, uint64_t max, uint64_t *ret,
+      struct bx_err *err),
      bx_json_as_u64(&j, min, max, ret, err))
-BOTH(i64, (const struct bx_json *o, const char *key, int64_t min, int64_t max, int64_t *ret, struct bx_err *err),
+BOTH(i64,
+     (const struct bx_json *o, const char *key, int64_t min, int64_t max, int64_t *ret, struct bx_err *err),
      bx_json_as_i64(&j, min, max, ret, err))
-BOTH(bool, (const struct bx_json *o, const char *key, bool *ret, struct bx_err *err), bx_json_as_bool(&j, ret, err))
+BOTH(bool, (const struct bx_json *o, const char *key, bool *ret, struct bx_err *err),
+     bx_json_as_bool(&j, ret, err))
 
 int bx_json_str(const struct bx_json *o, const char *key, size_t max, const char **ret, struct bx_err *err)
 {
@@ -260,7 +265,8 @@ int bx_json_str(const struct bx_json *o, const char *key, size_t max, const char
     return r < 0 ? r : bx_json_as_str(&j, max, ret, err);
 }
 
-int bx_json_opt_str(const struct bx_json *o, const char *key, size_t max, const char **ret, struct bx_err *err)
+int bx_json_opt_str(const struct bx_json *o, const char *key, size_t max, const char **ret,
+                    struct bx_err *err)
 {
     struct bx_json j;
     int r = find(o, key, &j, err);
@@ -290,8 +296,8 @@ int bx_json_obj(const struct bx_json *o, const char *key, struct bx_json *ret, s
     return r < 0 ? r : bx_json_as_obj(ret, err);
 }
 
-int bx_json_opt_arr(const struct bx_json *o, const char *key, size_t max_items, struct bx_json *ret, size_t *ret_n,
-                    struct bx_err *err)
+int bx_json_opt_arr(const struct bx_json *o, const char *key, size_t max_items, struct bx_json *ret,
+                    size_t *ret_n, struct bx_err *err)
 {
     int r = find(o, key, ret, err);
 
@@ -302,8 +308,8 @@ int bx_json_opt_arr(const struct bx_json *o, const char *key, size_t max_items, 
     return r;
 }
 
-int bx_json_arr(const struct bx_json *o, const char *key, size_t max_items, struct bx_json *ret, size_t *ret_n,
-                struct bx_err *err)
+int bx_json_arr(const struct bx_json *o, const char *key, size_t max_items, struct bx_json *ret,
+                size_t *ret_n, struct bx_err *err)
 {
     int r = need(o, key, ret, err);
 
@@ -343,7 +349,7 @@ int bx_json_opt_strv(const struct bx_json *o, const char *key, size_t max_items,
 
 struct bx_json bx_json_item(const struct bx_json *arr, size_t i)
 {
-    return (struct bx_json){ .v = json_array_get(arr->v, i), .up = arr, .index = i };
+    return (struct bx_json){.v = json_array_get(arr->v, i), .up = arr, .index = i};
 }
 
 size_t bx_json_len(const struct bx_json *j)
@@ -356,7 +362,7 @@ bool bx_json_next(const struct bx_json *o, void **it, struct bx_json *ret)
     *it = *it ? json_object_iter_next(o->v, *it) : json_object_iter(o->v);
     if (!*it)
         return false;
-    *ret = (struct bx_json){ .v = json_object_iter_value(*it), .up = o, .key = json_object_iter_key(*it) };
+    *ret = (struct bx_json){.v = json_object_iter_value(*it), .up = o, .key = json_object_iter_key(*it)};
     return true;
 }
 
@@ -388,7 +394,7 @@ char *bx_json_dump(const struct bx_json *j)
 
 void bx_jw_init(struct bx_jw *w, struct bx_buf *out, bool pretty)
 {
-    *w = (struct bx_jw){ .out = out, .pretty = pretty, .first = true };
+    *w = (struct bx_jw){.out = out, .pretty = pretty, .first = true};
 }
 
 static void newline(struct bx_jw *w)
@@ -464,7 +470,7 @@ void bx_jw_arr(struct bx_jw *w, const char *key)
 void bx_jw_end(struct bx_jw *w)
 {
     bx_assert(w->depth > 0);
-    char close[2] = { w->open[--w->depth], '\0' };
+    char close[2] = {w->open[--w->depth], '\0'};
 
     if (!w->first)
         newline(w);

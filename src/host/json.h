@@ -2,10 +2,11 @@
 /*
  * json.h - JSON from files and other programs, read strictly; JSON written without surprises.
  *
- * Reading: the text is refused when it is too long, too deep, has too many values, a duplicate key, a NUL or bytes that
- * are not UTF-8. A `struct bx_json` is a view of one value that knows where it hangs (views are plain values on the
- * caller's stack; a parent outlives its children), so that every error names the path: "plan: vm.cpus must be ...".
- * Every getter states a maximum. The only file that includes <jansson.h> is json.c.
+ * Reading: the text is refused when it is too long, too deep, has too many values, a duplicate key, a NUL or
+ * bytes that are not UTF-8. A `struct bx_json` is a view of one value that knows where it hangs (views are
+ * plain values on the caller's stack; a parent outlives its children), so that every error names the path:
+ * "plan: vm.cpus must be ...". Every getter states a maximum. The only file that includes <jansson.h> is
+ * json.c.
  */
 #ifndef BX_HOST_JSON_H
 #define BX_HOST_JSON_H
@@ -31,9 +32,10 @@ struct bx_json_limits {
     unsigned depth;
     size_t values; /* bounds memory: one value costs at most some 400 bytes */
 };
-#define BX_JSON_LIMITS ((struct bx_json_limits){ .bytes = 1024 * 1024, .depth = 32, .values = 65536 })
+#define BX_JSON_LIMITS ((struct bx_json_limits){.bytes = 1024 * 1024, .depth = 32, .values = 65536})
 
-/* limits NULL = BX_JSON_LIMITS. `what` ("manifest") is borrowed and begins every message. Errors are -BX_EINVALID. */
+/* limits NULL = BX_JSON_LIMITS. `what` ("manifest") is borrowed and begins every message. Errors are
+ * -BX_EINVALID. */
 int bx_json_parse(const char *text, size_t len, const struct bx_json_limits *limits, const char *what,
                   struct bx_json *ret, struct bx_err *err);
 /* Frees the document (root view only). Accepts a zeroed one. */
@@ -55,25 +57,31 @@ bool bx_json_is_arr(const struct bx_json *j);
 /* --- by key, required ---  missing, null or of another type is an error. */
 
 int bx_json_str(const struct bx_json *o, const char *key, size_t max, const char **ret, struct bx_err *err);
-int bx_json_u64(const struct bx_json *o, const char *key, uint64_t min, uint64_t max, uint64_t *ret, struct bx_err *err);
-int bx_json_i64(const struct bx_json *o, const char *key, int64_t min, int64_t max, int64_t *ret, struct bx_err *err);
+int bx_json_u64(const struct bx_json *o, const char *key, uint64_t min, uint64_t max, uint64_t *ret,
+                struct bx_err *err);
+int bx_json_i64(const struct bx_json *o, const char *key, int64_t min, int64_t max, int64_t *ret,
+                struct bx_err *err);
 int bx_json_bool(const struct bx_json *o, const char *key, bool *ret, struct bx_err *err);
 int bx_json_obj(const struct bx_json *o, const char *key, struct bx_json *ret, struct bx_err *err);
-int bx_json_arr(const struct bx_json *o, const char *key, size_t max_items, struct bx_json *ret, size_t *ret_n,
-                struct bx_err *err);
+int bx_json_arr(const struct bx_json *o, const char *key, size_t max_items, struct bx_json *ret,
+                size_t *ret_n, struct bx_err *err);
 
-/* --- by key, optional ---  1 when present, 0 when missing or null (ret as said), negative when of another type. */
+/* --- by key, optional ---  1 when present, 0 when missing or null (ret as said), negative when of another
+ * type. */
 
-int bx_json_opt_str(const struct bx_json *o, const char *key, size_t max, const char **ret, struct bx_err *err); /* NULL */
+int bx_json_opt_str(const struct bx_json *o, const char *key, size_t max, const char **ret,
+                    struct bx_err *err); /* NULL */
 int bx_json_opt_u64(const struct bx_json *o, const char *key, uint64_t min, uint64_t max, uint64_t *ret,
                     struct bx_err *err); /* untouched */
 int bx_json_opt_i64(const struct bx_json *o, const char *key, int64_t min, int64_t max, int64_t *ret,
-                    struct bx_err *err); /* untouched */
+                    struct bx_err *err);                                                       /* untouched */
 int bx_json_opt_bool(const struct bx_json *o, const char *key, bool *ret, struct bx_err *err); /* untouched */
-int bx_json_opt_obj(const struct bx_json *o, const char *key, struct bx_json *ret, struct bx_err *err); /* v NULL */
-int bx_json_opt_arr(const struct bx_json *o, const char *key, size_t max_items, struct bx_json *ret, size_t *ret_n,
-                    struct bx_err *err); /* v NULL, 0 items */
-/* An array of strings as a heap list (bx_strv_free); NULL when missing or null; an empty array gives an empty list. */
+int bx_json_opt_obj(const struct bx_json *o, const char *key, struct bx_json *ret,
+                    struct bx_err *err); /* v NULL */
+int bx_json_opt_arr(const struct bx_json *o, const char *key, size_t max_items, struct bx_json *ret,
+                    size_t *ret_n, struct bx_err *err); /* v NULL, 0 items */
+/* An array of strings as a heap list (bx_strv_free); NULL when missing or null; an empty array gives an empty
+ * list. */
 int bx_json_opt_strv(const struct bx_json *o, const char *key, size_t max_items, size_t max_len, char ***ret,
                      struct bx_err *err);
 
@@ -95,8 +103,8 @@ int bx_json_fail(const struct bx_json *j, struct bx_err *err, const char *fmt, .
 char *bx_json_dump(const struct bx_json *j);
 
 /*
- * Writing. Into a bounded buffer; one check at the end (bx_jw_finish). key is NULL inside arrays and for the outermost value.
- * Strings must be UTF-8: others mark the writer as failed.
+ * Writing. Into a bounded buffer; one check at the end (bx_jw_finish). key is NULL inside arrays and for the
+ * outermost value. Strings must be UTF-8: others mark the writer as failed.
  */
 struct bx_jw {
     struct bx_buf *out;

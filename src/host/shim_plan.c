@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * shim_plan.c - see shim_plan.h. One table says for each field: its key, its type, its range, for which kinds of plan it
- * is, and whether it may be absent; writing, parsing, checking and freeing all run over that table.
+ * shim_plan.c - see shim_plan.h. One table says for each field: its key, its type, its range, for which kinds
+ * of plan it is, and whether it may be absent; writing, parsing, checking and freeing all run over that
+ * table.
  */
 #include "host/shim_plan.h"
 
@@ -19,7 +20,7 @@
 
 enum field_type { F_STR, F_STRV, F_U64, F_UINT, F_INT, F_I64, F_BOOL };
 enum { K_BOX = 1u << BX_SHIM_BOX, K_TEMPLATE = 1u << BX_SHIM_TEMPLATE, K_PROBE = 1u << BX_SHIM_PROBE };
-#define K_VM (K_BOX | K_TEMPLATE)
+#define K_VM  (K_BOX | K_TEMPLATE)
 #define K_ALL (K_VM | K_PROBE)
 
 struct field {
@@ -32,9 +33,14 @@ struct field {
     uint64_t max; /* strings: bytes; lists: bytes of one item */
 };
 
-#define FIELD(name, type, kinds, optional, min, max)                                                \
-    { #name, type, kinds, optional, offsetof(struct bx_shim_plan, name), min, max }
-#define LIMIT(name) { "limit_" #name, F_U64, K_BOX, false, offsetof(struct bx_shim_plan, limits.name), 0, INT64_MAX }
+#define FIELD(name, type, kinds, optional, min, max)                                                         \
+    {                                                                                                        \
+#name, type, kinds, optional, offsetof(struct bx_shim_plan, name), min, max                          \
+    }
+#define LIMIT(name)                                                                                          \
+    {                                                                                                        \
+        "limit_" #name, F_U64, K_BOX, false, offsetof(struct bx_shim_plan, limits.name), 0, INT64_MAX        \
+    }
 #define ID_MAX 64
 
 static const struct field fields[] = {
@@ -75,7 +81,8 @@ static const struct field fields[] = {
     FIELD(readonly_proc, F_BOOL, K_BOX, false, 0, 1),
 };
 
-static const char *const kind_names[] = { [BX_SHIM_BOX] = "box", [BX_SHIM_TEMPLATE] = "template", [BX_SHIM_PROBE] = "probe" };
+static const char *const kind_names[] = {
+    [BX_SHIM_BOX] = "box", [BX_SHIM_TEMPLATE] = "template", [BX_SHIM_PROBE] = "probe"};
 #define HOOK_HASH_KEY "hook_hash" /* 64 bits do not fit a JSON number: 16 hexadecimal digits */
 
 static void *at(const struct bx_shim_plan *p, const struct field *f)
@@ -161,7 +168,8 @@ int bx_shim_plan_write(const struct bx_shim_plan *p, struct bx_buf *out, struct 
 static int read_str(const struct bx_json *o, const struct field *f, char **ret, struct bx_err *err)
 {
     const char *s = NULL;
-    int r = f->optional ? bx_json_opt_str(o, f->key, f->max, &s, err) : bx_json_str(o, f->key, f->max, &s, err);
+    int r =
+        f->optional ? bx_json_opt_str(o, f->key, f->max, &s, err) : bx_json_str(o, f->key, f->max, &s, err);
 
     if (r < 0 || !s)
         return r;
@@ -169,7 +177,8 @@ static int read_str(const struct bx_json *o, const struct field *f, char **ret, 
     return *ret ? 0 : bx_fail(err, BX_ERESOURCE, 0, "out of memory");
 }
 
-static int read_field(const struct bx_json *o, const struct field *f, struct bx_shim_plan *p, struct bx_err *err)
+static int read_field(const struct bx_json *o, const struct field *f, struct bx_shim_plan *p,
+                      struct bx_err *err)
 {
     int64_t i = 0;
     uint64_t u = 0;
@@ -217,12 +226,14 @@ static int read_hook_hash(const struct bx_json *o, uint64_t *ret, struct bx_err 
 
 static int check_strings(const struct bx_json *o, const struct bx_shim_plan *p, struct bx_err *err)
 {
-    const char *const paths[] = { p->qemu, p->kernel, p->initramfs, p->hook, p->templates_dir, p->box_dir, p->base_disk };
+    const char *const paths[] = {p->qemu,          p->kernel,  p->initramfs, p->hook,
+                                 p->templates_dir, p->box_dir, p->base_disk};
 
     for (size_t i = 0; i < BX_ARRAY_SIZE(paths); i++)
         if (paths[i] && paths[i][0] != '/')
             return bx_json_fail(o, err, "path %s must be absolute", paths[i]);
-    if (p->template_name && (!*p->template_name || p->template_name[0] == '.' || strchr(p->template_name, '/')))
+    if (p->template_name &&
+        (!*p->template_name || p->template_name[0] == '.' || strchr(p->template_name, '/')))
         return bx_json_fail(o, err, "template_name must be a plain name");
     for (char **e = p->env; e && *e; e++)
         if ((*e)[0] == '=' || !strchr(*e, '='))
@@ -241,8 +252,10 @@ static int read_plan(const struct bx_json *o, struct bx_shim_plan *p, struct bx_
     if (r < 0)
         return r;
     if (version != BX_SHIM_PLAN_VERSION)
-        return bx_fail(err, BX_EUNSUPPORTED, 0, "plan of version %llu, this boxlite-shim reads version %d: library and shim "
-                       "are of different installations", (unsigned long long)version, BX_SHIM_PLAN_VERSION);
+        return bx_fail(err, BX_EUNSUPPORTED, 0,
+                       "plan of version %llu, this boxlite-shim reads version %d: library and shim "
+                       "are of different installations",
+                       (unsigned long long)version, BX_SHIM_PLAN_VERSION);
     r = bx_json_str(o, "kind", 16, &kind, err);
     if (r < 0)
         return r;
@@ -279,8 +292,8 @@ static int read_plan(const struct bx_json *o, struct bx_shim_plan *p, struct bx_
 
 int bx_shim_plan_parse(const char *text, size_t len, struct bx_shim_plan *ret, struct bx_err *err)
 {
-    const struct bx_json_limits limits = { .bytes = BX_SHIM_PLAN_MAX, .depth = 3, .values = BX_ARGS_MAX + 256 };
-    bx_cleanup_json struct bx_json o = { 0 };
+    const struct bx_json_limits limits = {.bytes = BX_SHIM_PLAN_MAX, .depth = 3, .values = BX_ARGS_MAX + 256};
+    bx_cleanup_json struct bx_json o = {0};
     bx_cleanup_shim_plan struct bx_shim_plan p = BX_SHIM_PLAN_INIT;
     int r = bx_json_parse(text, len, &limits, "plan", &o, err);
 
@@ -320,13 +333,14 @@ int bx_shim_error_write(int fd, const struct bx_err *why)
 
 int bx_shim_error_parse(const char *text, size_t len, struct bx_err *err)
 {
-    static const char *const known[] = { "code", "errno", "message", NULL };
-    bx_cleanup_json struct bx_json o = { 0 };
+    static const char *const known[] = {"code", "errno", "message", NULL};
+    bx_cleanup_json struct bx_json o = {0};
     struct bx_err why = BX_ERR_INIT;
     const char *message;
     int64_t code, sys_errno;
 
-    if (bx_json_parse(text, len, NULL, "boxlite-shim", &o, &why) < 0 || bx_json_only_keys(&o, known, &why) < 0 ||
+    if (bx_json_parse(text, len, NULL, "boxlite-shim", &o, &why) < 0 ||
+        bx_json_only_keys(&o, known, &why) < 0 ||
         bx_json_i64(&o, "code", 1, BX_ECODE_MAX - 1, &code, &why) < 0 ||
         bx_json_i64(&o, "errno", 0, 4095, &sys_errno, &why) < 0 ||
         bx_json_str(&o, "message", BX_ERR_MSG_MAX, &message, &why) < 0)
@@ -353,8 +367,8 @@ int bx_shim_probe_write(int fd, const char *verdict_line, uint64_t tsc_khz)
 int bx_shim_probe_parse(const char *text, size_t len, char *verdict_line, size_t size, uint64_t *ret_tsc_khz,
                         struct bx_err *err)
 {
-    static const char *const known[] = { "verdict", "tsc_khz", NULL };
-    bx_cleanup_json struct bx_json o = { 0 };
+    static const char *const known[] = {"verdict", "tsc_khz", NULL};
+    bx_cleanup_json struct bx_json o = {0};
     const char *line;
     int r = bx_json_parse(text, len, NULL, "probe", &o, err);
 
@@ -374,8 +388,8 @@ int bx_shim_probe_parse(const char *text, size_t len, char *verdict_line, size_t
 
 #define EXIT_FILE "exit.json"
 
-/* At once for every reader, but without fsync: after a crash of the host the record says nothing that the boot id does not, and a
- * stop would wait for the disk. */
+/* At once for every reader, but without fsync: after a crash of the host the record says nothing that the
+ * boot id does not, and a stop would wait for the disk. */
 static int replace_file(int dirfd, const char *name, const void *data, size_t len)
 {
     char tmp[64];
@@ -420,9 +434,9 @@ int bx_exit_record_write(int dirfd, const struct bx_exit_record *rec, struct bx_
 
 int bx_exit_record_read(int dirfd, struct bx_exit_record *ret, struct bx_err *err)
 {
-    bx_cleanup_json struct bx_json o = { 0 };
+    bx_cleanup_json struct bx_json o = {0};
     bx_cleanup_free char *text = NULL;
-    struct bx_exit_record rec = { 0 };
+    struct bx_exit_record rec = {0};
     const char *state, *message;
     int64_t exit_code = 0, code = 0;
     size_t len;

@@ -2,9 +2,10 @@
 /*
  * shim_plan.h - what the library tells boxlite-shim to do: one JSON document on a sealed memfd.
  *
- * The shim is started as `boxlite-shim --plan-fd N` and decides nothing itself: every path, number and limit is in the plan.
- * The format is versioned and strict: an unknown key or a missing one is refused, because library and shim come from one
- * installation (a running shim is met through the box protocol, which tolerates differences).
+ * The shim is started as `boxlite-shim --plan-fd N` and decides nothing itself: every path, number and limit
+ * is in the plan. The format is versioned and strict: an unknown key or a missing one is refused, because
+ * library and shim come from one installation (a running shim is met through the box protocol, which
+ * tolerates differences).
  */
 #ifndef BX_HOST_SHIM_PLAN_H
 #define BX_HOST_SHIM_PLAN_H
@@ -17,7 +18,7 @@
 #include "base/err.h"
 
 #define BX_SHIM_PLAN_VERSION 1
-#define BX_SHIM_PLAN_MAX (8 * 1024 * 1024) /* the environment may take 4 MiB, escaped */
+#define BX_SHIM_PLAN_MAX     (8 * 1024 * 1024) /* the environment may take 4 MiB, escaped */
 
 enum bx_shim_kind {
     BX_SHIM_BOX = 1,  /* run a box */
@@ -33,14 +34,15 @@ struct bx_shim_limits {
 /* All strings are heap, "" or NULL when they do not apply; bx_shim_plan_done frees them. */
 struct bx_shim_plan {
     enum bx_shim_kind kind;
-    int fd; /* box: the library's end of a stream socketpair, its own connection to the box. Others: write end of a pipe */
+    int fd; /* box: the library's end of a stream socketpair, its own connection to the box. Others: write end
+               of a pipe */
 
     /* box and template */
-    char *engine;       /* "tcg" | "kvm" */
+    char *engine; /* "tcg" | "kvm" */
     unsigned cpus;
     unsigned memory_mib; /* rounded */
     uint64_t tsc_khz;
-    char *qemu;         /* the machine's parts, as bx_vm_parts has them */
+    char *qemu; /* the machine's parts, as bx_vm_parts has them */
     char *qemu_id;
     char *kernel;
     char *initramfs;
@@ -57,9 +59,9 @@ struct bx_shim_plan {
 
     /* box */
     char *box_id;
-    char *box_dir;   /* <home>/boxes/<id>: lock, disk.qcow2, box.sock, logs, exit.json */
-    bool detached;   /* lives on when `fd` closes */
-    char *base_disk; /* raw image under disk.qcow2, or NULL */
+    char *box_dir;      /* <home>/boxes/<id>: lock, disk.qcow2, box.sock, logs, exit.json */
+    bool detached;      /* lives on when `fd` closes */
+    char *base_disk;    /* raw image under disk.qcow2, or NULL */
     uint64_t disk_size; /* bytes */
     bool grow;          /* the file system of base_disk is smaller than disk_size */
     char *hostname;
@@ -71,7 +73,7 @@ struct bx_shim_plan {
     bool readonly_proc;
 };
 
-#define BX_SHIM_PLAN_INIT ((struct bx_shim_plan){ .fd = -1, .uid = -1, .gid = -1 })
+#define BX_SHIM_PLAN_INIT ((struct bx_shim_plan){.fd = -1, .uid = -1, .gid = -1})
 void bx_shim_plan_done(struct bx_shim_plan *p);
 #define bx_cleanup_shim_plan BX_CLEANUP(bx_shim_plan_done)
 

@@ -4,11 +4,12 @@
  *
  * Theory of operation
  *
- *  QEMU takes most of a start, so it is started first: before it only what decides whether it may start (the box's lock) and
- *  what it is handed (template, disks). While it loads, the rest is set up. Hello is written to the agent's port at once and is
- *  read when the machine runs again; the disk's size is set by QMP while QEMU is still loading, and its answer releases Start,
- *  so that no message waits for the round trip of the one before it. Clients are read from Ready on: what the starter asked for
- *  before lies in its socket and goes to the agent in the same round.
+ *  QEMU takes most of a start, so it is started first: before it only what decides whether it may start (the
+ * box's lock) and what it is handed (template, disks). While it loads, the rest is set up. Hello is written
+ * to the agent's port at once and is read when the machine runs again; the disk's size is set by QMP while
+ * QEMU is still loading, and its answer releases Start, so that no message waits for the round trip of the
+ * one before it. Clients are read from Ready on: what the starter asked for before lies in its socket and
+ * goes to the agent in the same round.
  *
  *  Everything the guest sends is hostile. A frame that breaks the protocol ends the machine, not the shim.
  */
@@ -33,7 +34,7 @@
 #define CLOCK_SLACK (100 * BX_MSEC)
 #define QCOW2_MAGIC 0x514649fbu
 #define CONSOLE_LOG "console.log"
-#define DISK "disk.qcow2"
+#define DISK        "disk.qcow2"
 
 /* --- the guest --- */
 
@@ -48,7 +49,8 @@ static void guest_broke(struct box *b, const struct bx_err *why)
     box_fail(b, &err);
 }
 
-/* The port is closed: QEMU is about to be reported dead, with a better reason than this. If it is not, the box has failed. */
+/* The port is closed: QEMU is about to be reported dead, with a better reason than this. If it is not, the
+ * box has failed. */
 static void guest_closed(struct box *b)
 {
     bx_conn_done(&b->guest);
@@ -104,7 +106,8 @@ static int guest_hello(struct box *b, const uint8_t *p, size_t len, struct bx_er
     if (b->guest_hello)
         return bx_fail(err, BX_ERPC, 0, "a second Hello");
     if (hello.pb.version < 1) /* a later agent speaks ours too */
-        return bx_fail(err, BX_ERPC, 0, "the agent speaks version %u of the box protocol, this shim version %d",
+        return bx_fail(err, BX_ERPC, 0,
+                       "the agent speaks version %u of the box protocol, this shim version %d",
                        hello.pb.version, BX_WIRE_VERSION);
     b->guest_hello = true;
     b->t_hello = bx_now();
@@ -120,10 +123,12 @@ static int check_ready(const struct box *b, const boxlite_Ready *ready, struct b
         return bx_fail(err, BX_ERPC, 0, "Ready out of place");
     if (!bx_qemu_locked(b->qemu)) /* its answer came before that to the disk's size, which released Start */
         return bx_fail(err, BX_EENGINE, 0, "QEMU is not locked down");
-    if (ready->realtime_ns < b->start_realtime - CLOCK_SLACK || ready->realtime_ns > bx_realtime() + CLOCK_SLACK)
+    if (ready->realtime_ns < b->start_realtime - CLOCK_SLACK ||
+        ready->realtime_ns > bx_realtime() + CLOCK_SLACK)
         return bx_fail(err, BX_EENGINE, 0, "the guest's clock is off by %lld ms after it was set",
                        (long long)((ready->realtime_ns - bx_realtime()) / BX_MSEC));
-    if (ready->entropy_check.size != sizeof(zero) || memcmp(ready->entropy_check.bytes, zero, sizeof(zero)) == 0)
+    if (ready->entropy_check.size != sizeof(zero) ||
+        memcmp(ready->entropy_check.bytes, zero, sizeof(zero)) == 0)
         return bx_fail(err, BX_EENGINE, 0, "the guest's random generator was not reseeded");
     return 0;
 }
@@ -149,8 +154,8 @@ static int guest_ready(struct box *b, const uint8_t *p, size_t len, struct bx_er
         clients_send_info(b, c, false);
     bx_info("ready: spawn %lld us, restore %lld us, start %lld us (in the guest: root %u us, all %u us)",
             (long long)(bx_qemu_exec_time(b->qemu) - b->t_begin) / 1000,
-            (long long)(b->t_hello - bx_qemu_exec_time(b->qemu)) / 1000, (long long)(b->t_ready - b->t_hello) / 1000,
-            ready.mount_us, ready.total_us);
+            (long long)(b->t_hello - bx_qemu_exec_time(b->qemu)) / 1000,
+            (long long)(b->t_ready - b->t_hello) / 1000, ready.mount_us, ready.total_us);
     return 0;
 }
 
@@ -167,7 +172,8 @@ static int guest_error(const uint8_t *p, size_t len, struct bx_err *err)
         bx_warn("the agent refused a request: %s", text);
         return 0;
     }
-    return bx_fail(err, e.code > 0 && e.code < BX_ECODE_MAX ? (enum bx_code)e.code : BX_EENGINE, 0, "%s", text);
+    return bx_fail(err, e.code > 0 && e.code < BX_ECODE_MAX ? (enum bx_code)e.code : BX_EENGINE, 0, "%s",
+                   text);
 }
 
 static int on_guest_message(void *ud, uint16_t type, const uint8_t *p, size_t len, struct bx_err *err)
@@ -200,7 +206,8 @@ static int on_guest_message(void *ud, uint16_t type, const uint8_t *p, size_t le
     }
 }
 
-static int on_client_message(void *ud, struct bx_mux_client *mc, uint16_t type, const uint8_t *p, size_t len, struct bx_err *err)
+static int on_client_message(void *ud, struct bx_mux_client *mc, uint16_t type, const uint8_t *p, size_t len,
+                             struct bx_err *err)
 {
     (void)ud;
     return clients_message(bx_mux_client_ud(mc), type, p, len, err);
@@ -211,7 +218,7 @@ static void on_main_exit(void *ud, const boxlite_Exit *e)
     box_main_exit(ud, e);
 }
 
-static const struct bx_mux_ops mux_ops = { on_guest_message, on_client_message, on_main_exit };
+static const struct bx_mux_ops mux_ops = {on_guest_message, on_client_message, on_main_exit};
 
 /* --- QEMU --- */
 
@@ -224,7 +231,7 @@ static void on_qemu_exit(void *ud, int status)
     box_touch(b);
 }
 
-static const struct bx_qemu_events qemu_events = { .on_exit = on_qemu_exit };
+static const struct bx_qemu_events qemu_events = {.on_exit = on_qemu_exit};
 
 /* --- start --- */
 
@@ -244,8 +251,10 @@ static int send_start(struct box *b, struct bx_err *err)
 {
     const struct bx_shim_plan *p = b->plan;
     bx_cleanup_buf struct bx_buf env = BX_BUF_INIT(BX_MESSAGE_MAX);
-    struct bx_msg_start s = { .pb = { .capabilities = p->capabilities, .disk_size = b->disk_size, .grow = p->grow,
-                                      .readonly_proc = p->readonly_proc } };
+    struct bx_msg_start s = {.pb = {.capabilities = p->capabilities,
+                                    .disk_size = b->disk_size,
+                                    .grow = p->grow,
+                                    .readonly_proc = p->readonly_proc}};
 
     for (char **e = p->env; e && *e; e++) {
         bx_buf_add(&env, *e, strlen(*e) + 1);
@@ -263,8 +272,11 @@ static int send_start(struct box *b, struct bx_err *err)
     s.pb.machine_id.size = 16;
     bx_random(s.pb.entropy.bytes, 64);
     s.pb.entropy.size = 64;
-    s.pb.limits = (boxlite_Limits){ .nofile = p->limits.nofile, .fsize = p->limits.fsize, .as = p->limits.as,
-                                    .cpu_seconds = p->limits.cpu_seconds, .pids = p->limits.pids };
+    s.pb.limits = (boxlite_Limits){.nofile = p->limits.nofile,
+                                   .fsize = p->limits.fsize,
+                                   .as = p->limits.as,
+                                   .cpu_seconds = p->limits.cpu_seconds,
+                                   .pids = p->limits.pids};
     b->start_realtime = s.pb.realtime_ns = bx_realtime();
     b->start_sent = true;
     return bx_msg_send_start(bx_mux_guest(b->mux), &s, err);
@@ -290,7 +302,7 @@ static void on_resized(void *ud, const char *text, const struct bx_err *failure)
 
 static int greet_guest(struct box *b, struct bx_err *err)
 {
-    struct bx_msg_hello hello = { .pb = { .version = BX_WIRE_VERSION, .program = "boxlite-shim " BX_VERSION } };
+    struct bx_msg_hello hello = {.pb = {.version = BX_WIRE_VERSION, .program = "boxlite-shim " BX_VERSION}};
     int fd = bx_qemu_take_control(b->qemu), r;
 
     r = bx_conn_init(&b->guest, b->loop, fd, bx_mux_guest(b->mux), on_guest_io, b);
@@ -359,8 +371,8 @@ static void handed_done(struct handed *h)
     bx_close(h->log_fd);
 }
 
-static int open_handed(struct box *b, const struct bx_vm_shape *shape, const struct bx_vm_key *key, struct handed *h,
-                       struct bx_err *err)
+static int open_handed(struct box *b, const struct bx_vm_shape *shape, const struct bx_vm_key *key,
+                       struct handed *h, struct bx_err *err)
 {
     const struct bx_shim_plan *p = b->plan;
     bx_cleanup_close int templates = open(p->templates_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -381,24 +393,25 @@ static int open_handed(struct box *b, const struct bx_vm_shape *shape, const str
         if (h->base_fd < 0)
             return bx_fail(err, BX_ESTORAGE, errno, "open %s", p->base_disk);
     }
-    h->log_fd = openat(b->dir_fd, CONSOLE_LOG, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+    h->log_fd = openat(b->dir_fd, CONSOLE_LOG,
+                       O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (h->log_fd < 0)
         return bx_fail(err, BX_ESTORAGE, errno, "open %s/" CONSOLE_LOG, p->box_dir);
     return check_disk_size(b, h->disk_fd, err);
 }
 
-int box_plan_parts(const struct bx_shim_plan *p, struct bx_vm_parts *parts, struct bx_vm_shape *shape, struct bx_vm_key *key,
-                   struct bx_err *err)
+int box_plan_parts(const struct bx_shim_plan *p, struct bx_vm_parts *parts, struct bx_vm_shape *shape,
+                   struct bx_vm_key *key, struct bx_err *err)
 {
-    *parts = (struct bx_vm_parts){ .hook_hash = p->hook_hash };
+    *parts = (struct bx_vm_parts){.hook_hash = p->hook_hash};
     snprintf(parts->qemu, sizeof(parts->qemu), "%s", p->qemu);
     snprintf(parts->qemu_id, sizeof(parts->qemu_id), "%s", p->qemu_id);
     snprintf(parts->kernel, sizeof(parts->kernel), "%s", p->kernel);
     snprintf(parts->initramfs, sizeof(parts->initramfs), "%s", p->initramfs);
     snprintf(parts->hook, sizeof(parts->hook), "%s", p->hook);
     snprintf(parts->boot_id, sizeof(parts->boot_id), "%s", p->boot_id);
-    *shape = (struct bx_vm_shape){ .cpus = p->cpus, .memory_mib = p->memory_mib, .tsc_khz = p->tsc_khz };
-    *key = (struct bx_vm_key){ .text = p->template_key };
+    *shape = (struct bx_vm_shape){.cpus = p->cpus, .memory_mib = p->memory_mib, .tsc_khz = p->tsc_khz};
+    *key = (struct bx_vm_key){.text = p->template_key};
     snprintf(key->name, sizeof(key->name), "%s", p->template_name);
     if (bx_engine_parse(p->engine, &shape->engine) < 0)
         return bx_fail(err, BX_EINVALID, 0, "engine %s is not known", p->engine);
@@ -408,7 +421,8 @@ int box_plan_parts(const struct bx_shim_plan *p, struct bx_vm_parts *parts, stru
 static int start_qemu(struct box *b, struct bx_err *err)
 {
     const struct bx_shim_plan *p = b->plan;
-    BX_CLEANUP(handed_done) struct handed h = { .t = BX_TEMPLATE_INIT, .disk_fd = -1, .base_fd = -1, .log_fd = -1 };
+    BX_CLEANUP(handed_done)
+    struct handed h = {.t = BX_TEMPLATE_INIT, .disk_fd = -1, .base_fd = -1, .log_fd = -1};
     struct bx_vm_parts parts;
     struct bx_vm_shape shape;
     struct bx_vm_key key;
@@ -422,10 +436,21 @@ static int start_qemu(struct box *b, struct bx_err *err)
     if (r < 0)
         return r;
     struct bx_qemu_config cfg = {
-        .mode = BX_QEMU_RESTORE, .shape = shape, .parts = &parts, .name = p->box_id,
-        .mem_fd = h.t.mem_fd, .state_fd = h.t.state_fd, .disk_fd = h.disk_fd, .base_fd = h.base_fd, .log_fd = h.log_fd, .files = h.t.files,
-        .uid = p->uid < 0 ? BX_JAIL_KEEP : (uid_t)p->uid, .gid = p->gid < 0 ? (gid_t)BX_JAIL_KEEP : (gid_t)p->gid,
-        .required_layers = p->jail_required, .events = &qemu_events, .ud = b,
+        .mode = BX_QEMU_RESTORE,
+        .shape = shape,
+        .parts = &parts,
+        .name = p->box_id,
+        .mem_fd = h.t.mem_fd,
+        .state_fd = h.t.state_fd,
+        .disk_fd = h.disk_fd,
+        .base_fd = h.base_fd,
+        .log_fd = h.log_fd,
+        .files = h.t.files,
+        .uid = p->uid < 0 ? BX_JAIL_KEEP : (uid_t)p->uid,
+        .gid = p->gid < 0 ? (gid_t)BX_JAIL_KEEP : (gid_t)p->gid,
+        .required_layers = p->jail_required,
+        .events = &qemu_events,
+        .ud = b,
     };
     b->qemu = bx_qemu_start(b->loop, &cfg, err);
     return b->qemu ? 0 : -err->code;
@@ -499,8 +524,9 @@ static int set_up_rest(struct box *b, struct bx_err *err)
 
     if (r == 0)
         r = clients_listen(b, err);
-    b->smaps_fd = open("/proc/self/smaps_rollup", O_RDONLY | O_CLOEXEC); /* without it the figure lacks the shim's share */
-#ifndef __SANITIZE_ADDRESS__ /* whose end-of-program check needs more than a shim may do */
+    b->smaps_fd = open("/proc/self/smaps_rollup",
+                       O_RDONLY | O_CLOEXEC); /* without it the figure lacks the shim's share */
+#ifndef __SANITIZE_ADDRESS__                  /* whose end-of-program check needs more than a shim may do */
     if (r == 0)
         r = bx_seccomp_install(BX_SECCOMP_SHIM, err);
 #endif
@@ -528,8 +554,14 @@ static void box_done(struct box *b)
 
 int box_run(const struct bx_shim_plan *plan)
 {
-    struct box b = { .plan = plan, .guest = BX_CONN_INIT, .dir_fd = -1, .lock_fd = -1, .listen_fd = -1, .smaps_fd = -1,
-                     .clock_fd = -1, .t_begin = bx_now() };
+    struct box b = {.plan = plan,
+                    .guest = BX_CONN_INIT,
+                    .dir_fd = -1,
+                    .lock_fd = -1,
+                    .listen_fd = -1,
+                    .smaps_fd = -1,
+                    .clock_fd = -1,
+                    .t_begin = bx_now()};
     struct bx_err err = BX_ERR_INIT, starter_err = BX_ERR_INIT;
     int r = set_up(&b, &err), status = 1;
 

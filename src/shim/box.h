@@ -13,8 +13,8 @@
  *   STARTING ──Ready──▶ RUNNING ──▶ ENDING ──QEMU dead──▶ GONE ──clients have read all──▶ exit
  *      └──────────── failure, stop ────▲
  *
- * In ENDING the outcome is decided (the first reason wins) or will be when the agent has answered Stop. In GONE there is no
- * machine and no lock any more: only bytes that clients have still to read.
+ * In ENDING the outcome is decided (the first reason wins) or will be when the agent has answered Stop. In
+ * GONE there is no machine and no lock any more: only bytes that clients have still to read.
  */
 #ifndef BX_SHIM_BOX_H
 #define BX_SHIM_BOX_H
@@ -34,9 +34,9 @@ struct client {
     struct box *b;
     struct bx_mux_client *mc;
     struct bx_conn conn;
-    bool hello;    /* it has said Hello */
-    bool starter;  /* the program that started the box */
-    const char *drop; /* to be removed, and why */
+    bool hello;                       /* it has said Hello */
+    bool starter;                     /* the program that started the box */
+    const char *drop;                 /* to be removed, and why */
     uint32_t stops[CLIENT_STOPS_MAX]; /* its BoxStop requests, answered at the end */
     unsigned n_stops;
 };
@@ -65,7 +65,7 @@ struct box {
     uint64_t disk_size;
     bool start_sent;
     bool guest_hello;
-    bool guest_eof; /* the port was closed from QEMU's side */
+    bool guest_eof;                    /* the port was closed from QEMU's side */
     int64_t t_begin, t_hello, t_ready; /* bx_now() */
     int64_t start_realtime;
     char kernel[128];
@@ -100,14 +100,16 @@ static inline void box_touch(struct box *b)
 }
 /* Takes what QEMU left in the agent's port when it died. */
 void box_drain_guest(struct box *b);
-/* The machine's parts, shape and key as the plan has them; key->text stays the plan's. -BX_EINVALID for an unknown engine. */
-int box_plan_parts(const struct bx_shim_plan *p, struct bx_vm_parts *parts, struct bx_vm_shape *shape, struct bx_vm_key *key,
-                   struct bx_err *err);
+/* The machine's parts, shape and key as the plan has them; key->text stays the plan's. -BX_EINVALID for an
+ * unknown engine. */
+int box_plan_parts(const struct bx_shim_plan *p, struct bx_vm_parts *parts, struct bx_vm_shape *shape,
+                   struct bx_vm_key *key, struct bx_err *err);
 
 /* ending.c */
 /* The box has failed: the first reason wins, the machine is ended. The console's tail is added. */
 void box_fail(struct box *b, const struct bx_err *why);
-/* Ends it in order: grace for its processes, sync, then QEMU. force: at once. Repeated calls only make it quicker. */
+/* Ends it in order: grace for its processes, sync, then QEMU. force: at once. Repeated calls only make it
+ * quicker. */
 void box_stop(struct box *b, unsigned grace_ms, bool force, const char *why);
 /* The agent has answered Stop. */
 void box_stopped(struct box *b, bool forced);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* clients.c - programs connected to the box: the socket, who may come in, what they may ask about the box itself. */
+/* clients.c - programs connected to the box: the socket, who may come in, what they may ask about the box
+ * itself. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -18,8 +19,8 @@
 #include "shim/box.h"
 
 #define STARTER_GONE_GRACE_MS 2000
-#define STOP_GRACE_MAX_MS (600 * 1000)
-#define BACKLOG BX_CLIENTS_MAX
+#define STOP_GRACE_MAX_MS     (600 * 1000)
+#define BACKLOG               BX_CLIENTS_MAX
 
 /* --- coming and going --- */
 
@@ -51,7 +52,7 @@ static void on_client_io(struct bx_source *s, int fd, uint32_t events, void *ud)
 
 static int say_hello(struct client *c, struct bx_err *err)
 {
-    struct bx_msg_hello hello = { .pb = { .version = BX_WIRE_VERSION, .program = "boxlite-shim " BX_VERSION } };
+    struct bx_msg_hello hello = {.pb = {.version = BX_WIRE_VERSION, .program = "boxlite-shim " BX_VERSION}};
 
     return bx_msg_send_hello(bx_mux_client_link(c->mc), &hello, err);
 }
@@ -169,7 +170,8 @@ static int push(struct client *c, struct bx_err *err)
         bx_mux_client_refill(c->mc);
         before = bx_mux_client_queued(c->mc);
         r = bx_conn_flush(&c->conn, err);
-    } while (r == 0 && !c->conn.blocked && bx_mux_client_queued(c->mc) > 0 && bx_mux_client_queued(c->mc) < before);
+    } while (r == 0 && !c->conn.blocked && bx_mux_client_queued(c->mc) > 0 &&
+             bx_mux_client_queued(c->mc) < before);
     if (r == 0)
         bx_mux_client_refill(c->mc);
     return r;
@@ -213,7 +215,8 @@ static int client_hello(struct client *c, const uint8_t *p, size_t len, struct b
     if (c->hello)
         return bx_fail(err, BX_ERPC, 0, "a second Hello");
     if (hello.pb.version < 1) /* a later program speaks ours too */
-        return bx_fail(err, BX_EUNSUPPORTED, 0, "the box speaks version %d of the box protocol (boxlite-shim %s), not version %u",
+        return bx_fail(err, BX_EUNSUPPORTED, 0,
+                       "the box speaks version %d of the box protocol (boxlite-shim %s), not version %u",
                        BX_WIRE_VERSION, BX_VERSION, hello.pb.version);
     c->hello = true;
     if (!c->starter && c->b->phase == BOX_RUNNING)
@@ -232,7 +235,8 @@ static int client_box_stop(struct client *c, const uint8_t *p, size_t len, struc
         return bx_fail(err, BX_ERESOURCE, 0, "too many requests to stop");
     if (m.request != 0)
         c->stops[c->n_stops++] = m.request;
-    box_stop(c->b, BX_MIN(m.grace_ms, (uint32_t)STOP_GRACE_MAX_MS), m.force, m.force ? "ended at once, as asked" : "asked to stop");
+    box_stop(c->b, BX_MIN(m.grace_ms, (uint32_t)STOP_GRACE_MAX_MS), m.force,
+             m.force ? "ended at once, as asked" : "asked to stop");
     return 0;
 }
 
@@ -262,16 +266,19 @@ int clients_message(struct client *c, uint16_t type, const uint8_t *p, size_t le
 static uint64_t own_memory(const struct box *b)
 {
     char text[2048];
-    unsigned long long kib = 0;
+    uint64_t kib;
     ssize_t n = b->smaps_fd < 0 ? -1 : pread(b->smaps_fd, text, sizeof(text) - 1, 0);
+    char *pss;
 
     if (n <= 0)
         return 0;
     text[n] = '\0';
-    const char *pss = strstr(text, "\nPss:");
-    if (!pss || sscanf(pss, "\nPss: %llu kB", &kib) != 1)
+    pss = strstr(text, "\nPss:");
+    if (!pss)
         return 0;
-    return kib * 1024;
+    pss += strcspn(pss, "0123456789");
+    pss[strspn(pss, "0123456789")] = '\0';
+    return bx_parse_u64(pss, 0, UINT64_MAX / 1024, &kib) < 0 ? 0 : kib * 1024;
 }
 
 static uint64_t own_cpu(void)
@@ -286,11 +293,17 @@ static uint64_t own_cpu(void)
 
 void clients_send_info(struct box *b, struct client *c, bool figures)
 {
-    static const uint32_t states[] = { [BOX_STARTING] = BX_BOX_CONFIGURED, [BOX_RUNNING] = BX_BOX_RUNNING,
-                                       [BOX_ENDING] = BX_BOX_STOPPING, [BOX_GONE] = BX_BOX_STOPPED };
+    static const uint32_t states[] = {[BOX_STARTING] = BX_BOX_CONFIGURED,
+                                      [BOX_RUNNING] = BX_BOX_RUNNING,
+                                      [BOX_ENDING] = BX_BOX_STOPPING,
+                                      [BOX_GONE] = BX_BOX_STOPPED};
     struct bx_mux_counts n = bx_mux_counts(b->mux);
-    boxlite_BoxInfo i = { .state = states[b->phase], .shim_pid = (uint32_t)getpid(), .execs_total = n.execs_total,
-                          .execs_running = n.execs_running, .clients = n.clients, .detached = b->plan->detached };
+    boxlite_BoxInfo i = {.state = states[b->phase],
+                         .shim_pid = (uint32_t)getpid(),
+                         .execs_total = n.execs_total,
+                         .execs_running = n.execs_running,
+                         .clients = n.clients,
+                         .detached = b->plan->detached};
     struct bx_err err = BX_ERR_INIT;
 
     snprintf(i.engine, sizeof(i.engine), "%s", b->plan->engine);

@@ -14,11 +14,12 @@ static void update(struct bx_conn *c)
     (void)bx_source_set_events(c->source, (c->reading ? BX_READ : 0) | (c->blocked ? BX_WRITE : 0));
 }
 
-int bx_conn_init(struct bx_conn *c, struct bx_loop *loop, int fd, struct bx_link *link, bx_fd_fn *fn, void *ud)
+int bx_conn_init(struct bx_conn *c, struct bx_loop *loop, int fd, struct bx_link *link, bx_fd_fn *fn,
+                 void *ud)
 {
     int r = bx_fd_nonblock(fd, true);
 
-    *c = (struct bx_conn){ .fd = fd, .link = link };
+    *c = (struct bx_conn){.fd = fd, .link = link};
     if (r == 0) {
         c->source = bx_loop_add_fd(loop, fd, 0, fn, ud);
         if (!c->source)

@@ -13,10 +13,11 @@ struct bx_conn {
     bool reading;
     bool blocked; /* a write would block: waits for BX_WRITE */
 };
-#define BX_CONN_INIT ((struct bx_conn){ .fd = -1 })
+#define BX_CONN_INIT ((struct bx_conn){.fd = -1})
 
 /* Takes fd (made non-blocking), also on failure. Reading starts off. 0 or -errno. */
-int bx_conn_init(struct bx_conn *c, struct bx_loop *loop, int fd, struct bx_link *link, bx_fd_fn *fn, void *ud);
+int bx_conn_init(struct bx_conn *c, struct bx_loop *loop, int fd, struct bx_link *link, bx_fd_fn *fn,
+                 void *ud);
 void bx_conn_done(struct bx_conn *c);
 
 /* Wait for input, or do not. */

@@ -11,7 +11,7 @@
 #include "base/str.h"
 #include "shim/box.h"
 
-#define SYNC_MS 20000          /* for sync and unmount, on top of the grace: a loaded host under emulation is slow */
+#define SYNC_MS  20000 /* for sync and unmount, on top of the grace: a loaded host under emulation is slow */
 #define FAREWELL (60 * BX_SEC) /* without any progress of any client */
 #define TAIL_MAX 1200
 
@@ -69,7 +69,7 @@ static void kill_now(struct box *b, const char *why)
 
 static void ask_to_stop(struct box *b, unsigned grace_ms, const char *why)
 {
-    boxlite_Stop stop = { .grace_ms = grace_ms };
+    boxlite_Stop stop = {.grace_ms = grace_ms};
     struct bx_err err = BX_ERR_INIT;
 
     bx_info("stopping: %s", why);
@@ -125,7 +125,8 @@ void box_deadline(struct box *b)
         box_fail(b, &err);
     } else if (b->phase == BOX_STARTING) {
         bx_fail(&err, BX_EENGINE, 0, "the box did not start within %u ms: %s", b->plan->timeout_ms,
-                !b->guest_hello ? "its agent did not answer" : "its agent answered, but did not become ready");
+                !b->guest_hello ? "its agent did not answer"
+                                : "its agent answered, but did not become ready");
         box_fail(b, &err);
     } else if (b->phase == BOX_ENDING) {
         kill_now(b, "the box did not stop in time and was killed");
@@ -146,8 +147,12 @@ void box_deadline(struct box *b)
 
 static void record(struct box *b)
 {
-    struct bx_exit_record r = { .failed = b->failed, .has_exit_code = b->has_exit_code, .exit_code = b->exit_code,
-                                .oom = b->oom, .code = b->code, .time_ns = bx_realtime() };
+    struct bx_exit_record r = {.failed = b->failed,
+                               .has_exit_code = b->has_exit_code,
+                               .exit_code = b->exit_code,
+                               .oom = b->oom,
+                               .code = b->code,
+                               .time_ns = bx_realtime()};
     struct bx_err err = BX_ERR_INIT;
 
     snprintf(r.message, sizeof(r.message), "%s", b->message);
@@ -157,8 +162,10 @@ static void record(struct box *b)
 
 static void say_goodbye(struct box *b)
 {
-    boxlite_BoxGone gone = { .state = b->failed ? BX_BOX_FAILED : BX_BOX_STOPPED, .exit_code = b->exit_code,
-                             .code = (uint32_t)b->code, .template_suspect = b->template_suspect };
+    boxlite_BoxGone gone = {.state = b->failed ? BX_BOX_FAILED : BX_BOX_STOPPED,
+                            .exit_code = b->exit_code,
+                            .code = (uint32_t)b->code,
+                            .template_suspect = b->template_suspect};
     struct bx_err why = BX_ERR_INIT;
 
     snprintf(gone.message, sizeof(gone.message), "%s", b->message);
@@ -185,7 +192,8 @@ static void decide_death(struct box *b)
     if (bx_qemu_why(b->qemu)[0])
         bx_fail(&err, BX_EENGINE, 0, "the machine was ended: %s", bx_qemu_why(b->qemu));
     else
-        bx_fail(&err, BX_EENGINE, 0, "the machine ended by itself (QEMU: %s %d)", b->qemu_status > 128 ? "signal" : "exit code",
+        bx_fail(&err, BX_EENGINE, 0, "the machine ended by itself (QEMU: %s %d)",
+                b->qemu_status > 128 ? "signal" : "exit code",
                 b->qemu_status > 128 ? b->qemu_status - 128 : b->qemu_status);
     box_fail(b, &err);
 }

@@ -2,12 +2,12 @@
 /*
  * health.c - does the agent still answer, and is its clock right.
  *
- * A request that is not answered is no proof of a hung agent (it may be busy), silence is suspicious: after QUIET without
- * any byte while requests are open, Ping is sent, and if then nothing at all comes within PATIENCE, the box has failed. Nothing is
- * sent, and no timer runs, while nobody waits for the agent.
+ * A request that is not answered is no proof of a hung agent (it may be busy), silence is suspicious: after
+ * QUIET without any byte while requests are open, Ping is sent, and if then nothing at all comes within
+ * PATIENCE, the box has failed. Nothing is sent, and no timer runs, while nobody waits for the agent.
  *
- * The guest's clock is set when the host's was set (the kernel cancels a timer of ours then, and also after suspend), and now and
- * then against drift, since the guest's idea of the TSC's frequency is rounded.
+ * The guest's clock is set when the host's was set (the kernel cancels a timer of ours then, and also after
+ * suspend), and now and then against drift, since the guest's idea of the TSC's frequency is rounded.
  */
 #include <errno.h>
 #include <string.h>
@@ -20,10 +20,10 @@
 #include "base/str.h"
 #include "shim/box.h"
 
-#define QUIET (10 * BX_SEC)
-#define PATIENCE (10 * BX_SEC)
+#define QUIET       (10 * BX_SEC)
+#define PATIENCE    (10 * BX_SEC)
 #define CLOCK_EVERY (300 * BX_SEC)
-#define CLOCK_LATE (50 * BX_MSEC) /* a start slower than this gets its clock set once more */
+#define CLOCK_LATE  (50 * BX_MSEC) /* a start slower than this gets its clock set once more */
 
 /* --- answers --- */
 
@@ -37,7 +37,7 @@ static void on_health(struct bx_source *s, void *ud)
 {
     struct box *b = ud;
     int64_t quiet = bx_now() - b->last_rx;
-    boxlite_Ping ping = { 0 };
+    boxlite_Ping ping = {0};
     struct bx_err err = BX_ERR_INIT;
 
     box_touch(b);
@@ -79,7 +79,7 @@ void health_settle(struct box *b)
 
 static void send_clock(struct box *b)
 {
-    boxlite_Clock clock = { .request = 1, .realtime_ns = bx_realtime() };
+    boxlite_Clock clock = {.request = 1, .realtime_ns = bx_realtime()};
     struct bx_err err = BX_ERR_INIT;
 
     if (b->phase == BOX_RUNNING && bx_msg_send(bx_mux_guest(b->mux), BX_MSG_CLOCK, 0, &clock, &err) < 0)
@@ -90,9 +90,11 @@ static void send_clock(struct box *b)
 static int watch_clock(struct box *b)
 {
     /* Far away: it only ever fires by being cancelled. */
-    struct itimerspec never = { .it_value = { .tv_sec = (time_t)1 << 40 } };
+    struct itimerspec never = {.it_value = {.tv_sec = (time_t)1 << 40}};
 
-    return timerfd_settime(b->clock_fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &never, NULL) < 0 ? -errno : 0;
+    return timerfd_settime(b->clock_fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &never, NULL) < 0
+               ? -errno
+               : 0;
 }
 
 static void on_clock_set(struct bx_source *s, int fd, uint32_t events, void *ud)

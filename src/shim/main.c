@@ -2,8 +2,8 @@
 /*
  * main.c - boxlite-shim: one process per box, started by the library as `boxlite-shim --plan-fd N`.
  *
- * It takes its whole task from the plan (host/shim_plan.h), leaves the session of its parent, so that the terminal's signals
- * are not for it, and writes what it has to say to the box's shim.log.
+ * It takes its whole task from the plan (host/shim_plan.h), leaves the session of its parent, so that the
+ * terminal's signals are not for it, and writes what it has to say to the box's shim.log.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,11 +20,12 @@
 #include "shim/oneshot.h"
 
 #define EXIT_USAGE 2
-#define LOG_KEEP (1024 * 1024) /* a log longer than this is begun anew */
+#define LOG_KEEP   (1024 * 1024) /* a log longer than this is begun anew */
 
 static int usage(const char *why)
 {
-    dprintf(2, "boxlite-shim %s: %s\nIt is started by libboxlite, as boxlite-shim --plan-fd N.\n", BX_VERSION, why);
+    dprintf(2, "boxlite-shim %s: %s\nIt is started by libboxlite, as boxlite-shim --plan-fd N.\n", BX_VERSION,
+            why);
     return EXIT_USAGE;
 }
 
@@ -67,7 +68,7 @@ int main(int argc, char **argv)
 
     if (read_plan(argc, argv, &plan, &err) < 0)
         return usage(err.msg);
-    umask(022); /* files say their mode; what a jail makes must be readable in it */
+    umask(022);     /* files say their mode; what a jail makes must be readable in it */
     (void)setsid(); /* fails when it leads one already */
     signal(SIGPIPE, SIG_IGN);
     bx_log_setup(2, "boxlite-shim", BX_LOG_WARN);

@@ -8,7 +8,7 @@
 
 #define BUCKETS 64
 /* What one read of a client can add to the guest's queues: a receive buffer, or the end of a long message. */
-#define READ_DATA_MAX BX_LINK_RX_SIZE
+#define READ_DATA_MAX    BX_LINK_RX_SIZE
 #define READ_CONTROL_MAX (BX_MESSAGE_MAX + BX_LINK_RX_SIZE + 64 * 1024)
 
 /* A frame that waits for room in its client's link. */
@@ -28,13 +28,13 @@ struct bx_mux_client {
     struct bx_link link;
     struct stream *buckets[BUCKETS]; /* by client stream number */
     struct waiting *first, **last;
-    size_t backlog;                  /* bytes of the frames that wait, headers included */
-    bool holding;                    /* credit is held back */
+    size_t backlog; /* bytes of the frames that wait, headers included */
+    bool holding;   /* credit is held back */
     const char *condemned;
 };
 
 struct stream {
-    struct stream *next; /* in its bucket */
+    struct stream *next;     /* in its bucket */
     struct bx_mux_client *c; /* NULL: the mux's own watch of the main process */
     uint32_t cs, gs;
     struct bx_lane lanes[BX_LANES]; /* stdin: what the client may send; others: what the guest may send */
@@ -54,7 +54,7 @@ struct bx_mux {
     struct stream *streams[BX_STREAMS_MAX]; /* slot: number modulo BX_STREAMS_MAX */
     unsigned n_streams;
     uint32_t next_gs;
-    uint32_t main_gs;    /* stream that will bring the main process's Exit, open or just closed; 0 = none */
+    uint32_t main_gs; /* stream that will bring the main process's Exit, open or just closed; 0 = none */
     bool main_over;
     const char *gate;
     unsigned pending;
@@ -163,7 +163,8 @@ static void control_to_client(struct bx_mux_client *c, uint16_t type, uint32_t c
         condemn(c, "it does not read");
 }
 
-static void backlog_add(struct bx_mux_client *c, uint16_t type, unsigned lane, uint32_t cs, const void *p, size_t len)
+static void backlog_add(struct bx_mux_client *c, uint16_t type, unsigned lane, uint32_t cs, const void *p,
+                        size_t len)
 {
     size_t cost = sizeof(struct waiting) + len;
     struct waiting *w;
@@ -177,7 +178,7 @@ static void backlog_add(struct bx_mux_client *c, uint16_t type, unsigned lane, u
         condemn(c, "out of memory");
         return;
     }
-    *w = (struct waiting){ .type = type, .lane = (uint8_t)lane, .cs = cs, .len = len };
+    *w = (struct waiting){.type = type, .lane = (uint8_t)lane, .cs = cs, .len = len};
     if (len > 0)
         memcpy(w->data, p, len);
     *c->last = w;
@@ -187,7 +188,8 @@ static void backlog_add(struct bx_mux_client *c, uint16_t type, unsigned lane, u
 }
 
 /* Data, EOF, or a message that keeps its place among them, into the link. False when there is no room now. */
-static bool ordered_to_link(struct bx_link *l, uint16_t type, unsigned lane, uint32_t cs, const void *p, size_t len)
+static bool ordered_to_link(struct bx_link *l, uint16_t type, unsigned lane, uint32_t cs, const void *p,
+                            size_t len)
 {
     /* EOF and messages have room of their own in the link, but not without end. */
     if (type != BX_MSG_DATA && bx_buf_len(&l->data) >= BX_MUX_CLIENT_DATA)
@@ -199,7 +201,8 @@ static bool ordered_to_link(struct bx_link *l, uint16_t type, unsigned lane, uin
     return bx_link_send_ordered(l, type, cs, p, len) == 0;
 }
 
-static void ordered_to_client(struct bx_mux_client *c, uint16_t type, unsigned lane, uint32_t cs, const void *p, size_t len)
+static void ordered_to_client(struct bx_mux_client *c, uint16_t type, unsigned lane, uint32_t cs,
+                              const void *p, size_t len)
 {
     if (c->condemned)
         return;
@@ -224,7 +227,8 @@ static void backlog_pop(struct bx_mux_client *c)
 
 /* --- towards the guest --- */
 
-/* Can only fail for want of memory: bx_mux_may_read keeps room. Then the guest's link is out of step and must end. */
+/* Can only fail for want of memory: bx_mux_may_read keeps room. Then the guest's link is out of step and must
+ * end. */
 static void control_to_guest(struct bx_mux *m, uint16_t type, uint32_t gs, const void *p, size_t len)
 {
     if (bx_link_send(&m->guest, type, gs, p, len) < 0)
@@ -255,7 +259,8 @@ static void release_held(struct bx_mux_client *c)
 
 void bx_mux_client_refill(struct bx_mux_client *c)
 {
-    while (c->first && ordered_to_link(&c->link, c->first->type, c->first->lane, c->first->cs, c->first->data, c->first->len))
+    while (c->first && ordered_to_link(&c->link, c->first->type, c->first->lane, c->first->cs, c->first->data,
+                                       c->first->len))
         backlog_pop(c);
     /* Half the mark: or credit would go back and forth at each frame. */
     if (c->holding && bx_mux_client_queued(c) < BX_MUX_HOLD / 2) {
@@ -299,7 +304,8 @@ static int error_to_client(struct bx_mux_client *c, uint32_t cs, const struct bx
     return 0;
 }
 
-/* A lane that is claimed starts with a window of credit without saying so; one without a window was not claimed. */
+/* A lane that is claimed starts with a window of credit without saying so; one without a window was not
+ * claimed. */
 static void claim(struct stream *s, unsigned lane)
 {
     if (s->lanes[lane].window == 0)
@@ -355,7 +361,8 @@ static int client_exec(struct bx_mux_client *c, uint32_t cs, const uint8_t *p, s
     return 0;
 }
 
-static int client_attach(struct bx_mux_client *c, uint32_t cs, const uint8_t *p, size_t len, struct bx_err *err)
+static int client_attach(struct bx_mux_client *c, uint32_t cs, const uint8_t *p, size_t len,
+                         struct bx_err *err)
 {
     struct stream *s;
     int r = open_stream(c, cs, &s, err);
@@ -370,7 +377,7 @@ static int client_attach(struct bx_mux_client *c, uint32_t cs, const uint8_t *p,
 /* The mux watches the main process by a stream of its own, from when its client has closed the one it had. */
 static void watch_main(struct bx_mux *m)
 {
-    boxlite_Attach attach = { .exec_id = "main" };
+    boxlite_Attach attach = {.exec_id = "main"};
     struct stream *s;
 
     if (m->main_over)
@@ -465,11 +472,12 @@ static int ping(struct bx_link *l, const uint8_t *p, size_t len, struct bx_err *
 
     if (r < 0)
         return r;
-    pong = (boxlite_Pong){ .token = msg.token };
+    pong = (boxlite_Pong){.token = msg.token};
     return bx_msg_send(l, BX_MSG_PONG, 0, &pong, err);
 }
 
-static int on_client_message(struct bx_link *l, uint16_t type, uint32_t cs, const uint8_t *p, size_t len, struct bx_err *err)
+static int on_client_message(struct bx_link *l, uint16_t type, uint32_t cs, const uint8_t *p, size_t len,
+                             struct bx_err *err)
 {
     struct bx_mux_client *c = l->ud;
     struct stream *s;
@@ -501,7 +509,8 @@ static int on_client_message(struct bx_link *l, uint16_t type, uint32_t cs, cons
     }
 }
 
-static int on_client_data(struct bx_link *l, uint32_t cs, unsigned lane, const uint8_t *data, size_t len, struct bx_err *err)
+static int on_client_data(struct bx_link *l, uint32_t cs, unsigned lane, const uint8_t *data, size_t len,
+                          struct bx_err *err)
 {
     struct bx_mux_client *c = l->ud;
     struct stream *s = client_stream(c, cs);
@@ -533,7 +542,7 @@ static int on_client_eof(struct bx_link *l, uint32_t cs, unsigned lane, struct b
     return 0;
 }
 
-static const struct bx_link_ops client_ops = { on_client_message, on_client_data, on_client_eof };
+static const struct bx_link_ops client_ops = {on_client_message, on_client_data, on_client_eof};
 
 /* --- from the guest --- */
 
@@ -545,7 +554,8 @@ static void main_ended(struct bx_mux *m, const boxlite_Exit *e)
     m->ops->main_exit(m->ud, e);
 }
 
-static int guest_exit(struct bx_mux *m, struct stream *s, uint32_t gs, const uint8_t *p, size_t len, struct bx_err *err)
+static int guest_exit(struct bx_mux *m, struct stream *s, uint32_t gs, const uint8_t *p, size_t len,
+                      struct bx_err *err)
 {
     boxlite_Exit e;
     int r = bx_msg_decode(BX_MSG_EXIT, p, len, &e, err);
@@ -637,7 +647,8 @@ static int unknown_from_guest(struct bx_mux *m, struct stream *s, uint16_t type)
     return 0;
 }
 
-static int on_guest_message(struct bx_link *l, uint16_t type, uint32_t gs, const uint8_t *p, size_t len, struct bx_err *err)
+static int on_guest_message(struct bx_link *l, uint16_t type, uint32_t gs, const uint8_t *p, size_t len,
+                            struct bx_err *err)
 {
     struct bx_mux *m = l->ud;
     struct stream *s;
@@ -670,7 +681,8 @@ static int on_guest_message(struct bx_link *l, uint16_t type, uint32_t gs, const
     }
 }
 
-static int on_guest_data(struct bx_link *l, uint32_t gs, unsigned lane, const uint8_t *data, size_t len, struct bx_err *err)
+static int on_guest_data(struct bx_link *l, uint32_t gs, unsigned lane, const uint8_t *data, size_t len,
+                         struct bx_err *err)
 {
     struct bx_mux *m = l->ud;
     struct stream *s = guest_stream(m, gs);
@@ -702,7 +714,7 @@ static int on_guest_eof(struct bx_link *l, uint32_t gs, unsigned lane, struct bx
     return 0;
 }
 
-static const struct bx_link_ops guest_ops = { on_guest_message, on_guest_data, on_guest_eof };
+static const struct bx_link_ops guest_ops = {on_guest_message, on_guest_data, on_guest_eof};
 
 /* --- the whole --- */
 
@@ -808,7 +820,7 @@ void bx_mux_fail_streams(struct bx_mux *m, const struct bx_err *why)
     m->main_over = true;
     for (size_t i = 0; i < BX_STREAMS_MAX; i++) {
         struct stream *s = m->streams[i];
-        boxlite_Error e = { .code = (uint32_t)why->code };
+        boxlite_Error e = {.code = (uint32_t)why->code};
 
         if (!s)
             continue;

@@ -4,19 +4,21 @@
  *
  * Theory of operation
  *
- *  The mux has one link to the guest and one to each client, and does no I/O: its owner feeds the links and writes what
- *  they show. A client opens a stream (Exec, Attach) under a number of its own; the guest sees it under a number of ours. All
- *  that follows on either side is forwarded under the other number, unread but for what the mux must know: who may send
- *  how much, which stream is answered, which is the main process, when a stream is over.
+ *  The mux has one link to the guest and one to each client, and does no I/O: its owner feeds the links and
+ * writes what they show. A client opens a stream (Exec, Attach) under a number of its own; the guest sees it
+ * under a number of ours. All that follows on either side is forwarded under the other number, unread but for
+ * what the mux must know: who may send how much, which stream is answered, which is the main process, when a
+ * stream is over.
  *
- *  Bounds. The guest may send on a lane what its client allowed (more fails the box: the agent is broken or hostile);
- *  that is queued for the client, first in its link, then in a backlog of frames. While a client has more than
- *  BX_MUX_HOLD waiting, the credit it grants is held back, so its streams stop; one that lets more than BX_MUX_CLIENT_MAX
- *  pile up nevertheless, or all of them together more than BX_MUX_TOTAL_MAX, loses its connection. Nobody else waits for it.
- *  Towards the guest: clients are read only while bx_mux_may_read says so, and no client sends more stdin than allowed.
+ *  Bounds. The guest may send on a lane what its client allowed (more fails the box: the agent is broken or
+ * hostile); that is queued for the client, first in its link, then in a backlog of frames. While a client has
+ * more than BX_MUX_HOLD waiting, the credit it grants is held back, so its streams stop; one that lets more
+ * than BX_MUX_CLIENT_MAX pile up nevertheless, or all of them together more than BX_MUX_TOTAL_MAX, loses its
+ * connection. Nobody else waits for it. Towards the guest: clients are read only while bx_mux_may_read says
+ * so, and no client sends more stdin than allowed.
  *
- *  A client that goes away closes its streams; the agent knows which execs die with theirs. The main process's stream is
- *  taken over by the mux itself, because the box ends with it.
+ *  A client that goes away closes its streams; the agent knows which execs die with theirs. The main
+ * process's stream is taken over by the mux itself, because the box ends with it.
  */
 #ifndef BX_SHIM_MUX_H
 #define BX_SHIM_MUX_H
@@ -26,12 +28,12 @@
 
 #include "wire/messages.h"
 
-#define BX_MUX_HOLD (2u * 1024 * 1024)
-#define BX_MUX_CLIENT_MAX (128u * 1024 * 1024) /* 64 streams with both lanes' windows full */
-#define BX_MUX_TOTAL_MAX (256u * 1024 * 1024)
-#define BX_MUX_GUEST_DATA (2u * 1024 * 1024)   /* data queue towards the guest */
-#define BX_MUX_CLIENT_DATA (256u * 1024)       /* data queue of a client's link, before the backlog */
-#define BX_MUX_LANE_MAX (4u * 1024 * 1024)     /* credit of one lane that is relayed at a time */
+#define BX_MUX_HOLD        (2u * 1024 * 1024)
+#define BX_MUX_CLIENT_MAX  (128u * 1024 * 1024) /* 64 streams with both lanes' windows full */
+#define BX_MUX_TOTAL_MAX   (256u * 1024 * 1024)
+#define BX_MUX_GUEST_DATA  (2u * 1024 * 1024) /* data queue towards the guest */
+#define BX_MUX_CLIENT_DATA (256u * 1024)      /* data queue of a client's link, before the backlog */
+#define BX_MUX_LANE_MAX    (4u * 1024 * 1024) /* credit of one lane that is relayed at a time */
 
 struct bx_mux;
 struct bx_mux_client;
@@ -41,7 +43,8 @@ struct bx_mux_ops {
     /* A message of the guest about the link itself (stream 0), Ping excepted. A failure is the guest's. */
     int (*guest)(void *ud, uint16_t type, const uint8_t *payload, size_t len, struct bx_err *err);
     /* A message of a client about the link itself, Ping excepted. A failure ends the client. */
-    int (*client)(void *ud, struct bx_mux_client *c, uint16_t type, const uint8_t *payload, size_t len, struct bx_err *err);
+    int (*client)(void *ud, struct bx_mux_client *c, uint16_t type, const uint8_t *payload, size_t len,
+                  struct bx_err *err);
     /* The main process has ended; or, exit NULL, the guest does not know it any more. Once. */
     void (*main_exit)(void *ud, const boxlite_Exit *exit);
 };
@@ -52,7 +55,8 @@ BX_DEFINE_CLEANUP(struct bx_mux *, bx_mux_free)
 
 struct bx_link *bx_mux_guest(struct bx_mux *m);
 
-/* A new client; NULL when there are BX_CLIENTS_MAX or no memory. ud: the owner's own, for bx_mux_client_ud. */
+/* A new client; NULL when there are BX_CLIENTS_MAX or no memory. ud: the owner's own, for bx_mux_client_ud.
+ */
 struct bx_mux_client *bx_mux_client_add(struct bx_mux *m, void *ud);
 /* Closes its streams and forgets it. */
 void bx_mux_client_remove(struct bx_mux_client *c);

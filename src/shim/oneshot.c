@@ -59,21 +59,27 @@ static void on_orphaned(struct bx_source *s, int fd, uint32_t events, void *ud)
     bx_loop_quit(m->loop, 0);
 }
 
-static int make(const struct bx_shim_plan *plan, int templates, const struct bx_vm_parts *parts, const struct bx_vm_shape *shape,
-                const struct bx_vm_key *key, struct bx_err *err)
+static int make(const struct bx_shim_plan *plan, int templates, const struct bx_vm_parts *parts,
+                const struct bx_vm_shape *shape, const struct bx_vm_key *key, struct bx_err *err)
 {
     BX_CLEANUP(bx_loop_free_p) struct bx_loop *loop = bx_loop_new();
-    struct making m = { .loop = loop };
+    struct making m = {.loop = loop};
     struct bx_template_config cfg = {
-        .templates_fd = templates, .key = key, .shape = *shape, .parts = parts,
-        .uid = plan->uid < 0 ? BX_JAIL_KEEP : (uid_t)plan->uid, .gid = plan->gid < 0 ? (gid_t)BX_JAIL_KEEP : (gid_t)plan->gid,
-        .log_fd = -1, .timeout_ns = (int64_t)plan->timeout_ms * BX_MSEC,
+        .templates_fd = templates,
+        .key = key,
+        .shape = *shape,
+        .parts = parts,
+        .uid = plan->uid < 0 ? BX_JAIL_KEEP : (uid_t)plan->uid,
+        .gid = plan->gid < 0 ? (gid_t)BX_JAIL_KEEP : (gid_t)plan->gid,
+        .log_fd = -1,
+        .timeout_ns = (int64_t)plan->timeout_ms * BX_MSEC,
     };
     int r;
 
     if (!loop || !bx_loop_add_fd(loop, plan->fd, 0, on_orphaned, &m))
         return bx_fail(err, BX_ERESOURCE, errno, "event loop");
-    BX_CLEANUP(bx_template_maker_free_p) struct bx_template_maker *maker = bx_template_make(loop, &cfg, on_made, &m, err);
+    BX_CLEANUP(bx_template_maker_free_p)
+    struct bx_template_maker *maker = bx_template_make(loop, &cfg, on_made, &m, err);
     if (!maker)
         return -err->code;
     r = bx_loop_run(loop);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* oneshot.h - what boxlite-shim does besides running a box. Both answer on plan->fd and give the exit status. */
+/* oneshot.h - what boxlite-shim does besides running a box. Both answer on plan->fd and give the exit status.
+ */
 #ifndef BX_SHIM_ONESHOT_H
 #define BX_SHIM_ONESHOT_H
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Anybody's text as JSON, and as a plan: refused with words, or read; what is read can be written and read again. */
+/* Anybody's text as JSON, and as a plan: refused with words, or read; what is read can be written and read
+ * again. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,7 +33,7 @@ static void walk(const struct bx_json *j, unsigned depth)
 
 static void generic(const char *text, size_t size)
 {
-    bx_cleanup_json struct bx_json j = { 0 }, again = { 0 };
+    bx_cleanup_json struct bx_json j = {0}, again = {0};
     bx_cleanup_free char *dump = NULL;
     struct bx_err err = BX_ERR_INIT;
     int r = bx_json_parse(text, size, NULL, "fuzz", &j, &err);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A guest and two clients who send each other anything through the mux. Input: records of four bytes {who, what, stream, value}
- * ("raw" takes `value` bytes that follow as they are). Whatever happens, queues stay within their bounds, and a link that
- * is not broken brings frames that are frames.
+ * A guest and two clients who send each other anything through the mux. Input: records of four bytes {who,
+ * what, stream, value}
+ * ("raw" takes `value` bytes that follow as they are). Whatever happens, queues stay within their bounds, and
+ * a link that is not broken brings frames that are frames.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +13,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static int ignore_message(struct bx_link *l, uint16_t type, uint32_t stream, const uint8_t *p, size_t len, struct bx_err *err)
+static int ignore_message(struct bx_link *l, uint16_t type, uint32_t stream, const uint8_t *p, size_t len,
+                          struct bx_err *err)
 {
     (void)l;
     (void)type;
@@ -23,7 +25,8 @@ static int ignore_message(struct bx_link *l, uint16_t type, uint32_t stream, con
     return 0;
 }
 
-static int ignore_data(struct bx_link *l, uint32_t stream, unsigned lane, const uint8_t *p, size_t len, struct bx_err *err)
+static int ignore_data(struct bx_link *l, uint32_t stream, unsigned lane, const uint8_t *p, size_t len,
+                       struct bx_err *err)
 {
     (void)l;
     (void)p;
@@ -40,7 +43,7 @@ static int ignore_eof(struct bx_link *l, uint32_t stream, unsigned lane, struct 
     return 0;
 }
 
-static const struct bx_link_ops peer_ops = { ignore_message, ignore_data, ignore_eof };
+static const struct bx_link_ops peer_ops = {ignore_message, ignore_data, ignore_eof};
 
 static int owner_guest(void *ud, uint16_t type, const uint8_t *p, size_t len, struct bx_err *err)
 {
@@ -52,7 +55,8 @@ static int owner_guest(void *ud, uint16_t type, const uint8_t *p, size_t len, st
     return 0;
 }
 
-static int owner_client(void *ud, struct bx_mux_client *c, uint16_t type, const uint8_t *p, size_t len, struct bx_err *err)
+static int owner_client(void *ud, struct bx_mux_client *c, uint16_t type, const uint8_t *p, size_t len,
+                        struct bx_err *err)
 {
     (void)c;
     return owner_guest(ud, type, p, len, err);
@@ -64,14 +68,14 @@ static void owner_main_exit(void *ud, const boxlite_Exit *e)
     bx_assert(++*(int *)ud == 1);
 }
 
-static const struct bx_mux_ops owner_ops = { owner_guest, owner_client, owner_main_exit };
+static const struct bx_mux_ops owner_ops = {owner_guest, owner_client, owner_main_exit};
 
 struct world {
     int main_exits;
     struct bx_mux *mux;
     struct bx_mux_client *c[2];
-    struct bx_link from[3];  /* what guest and clients send */
-    struct bx_link sink[3];  /* what comes to them */
+    struct bx_link from[3]; /* what guest and clients send */
+    struct bx_link sink[3]; /* what comes to them */
     bool broken[3];
 };
 
@@ -128,7 +132,8 @@ static void to_peer(struct world *w, unsigned who)
             bx_mux_client_refill(w->c[who - 1]);
         before = who > 0 ? bx_mux_client_queued(w->c[who - 1]) : 0;
         transfer(from, &w->sink[who], &broken);
-    } while (who > 0 && bx_mux_client_queued(w->c[who - 1]) > 0 && bx_mux_client_queued(w->c[who - 1]) < before);
+    } while (who > 0 && bx_mux_client_queued(w->c[who - 1]) > 0 &&
+             bx_mux_client_queued(w->c[who - 1]) < before);
     bx_assert(!broken);
 }
 
@@ -136,11 +141,12 @@ static void message(struct world *w, unsigned who, uint8_t what, uint32_t stream
 {
     static uint8_t bytes[BX_FRAME_PAYLOAD_MAX];
     struct bx_link *l = &w->from[who];
-    struct bx_msg_exec exec = { .args = { "true", 5, 1 }, .pb = { .stdin = value & 1, .claim = value & 6, .main = value & 8 } };
-    boxlite_Exit exit = { .code = value };
-    boxlite_Error error = { .request = value & 1 };
-    boxlite_Claim claim = { .lane = value & 3 };
-    boxlite_Signal signal = { .request = value, .signo = 9 };
+    struct bx_msg_exec exec = {.args = {"true", 5, 1},
+                               .pb = {.stdin = value & 1, .claim = value & 6, .main = value & 8}};
+    boxlite_Exit exit = {.code = value};
+    boxlite_Error error = {.request = value & 1};
+    boxlite_Claim claim = {.lane = value & 3};
+    boxlite_Signal signal = {.request = value, .signo = 9};
 
     switch (what % 16) {
     case 0:
@@ -191,8 +197,8 @@ static void check(struct world *w)
 {
     for (unsigned i = 0; i < 2; i++)
         if (w->c[i])
-            bx_assert(bx_mux_client_queued(w->c[i]) <=
-                      (size_t)BX_MUX_CLIENT_MAX + BX_MUX_CLIENT_DATA + BX_LINK_ORDERED_MAX + BX_LINK_CONTROL_MAX);
+            bx_assert(bx_mux_client_queued(w->c[i]) <= (size_t)BX_MUX_CLIENT_MAX + BX_MUX_CLIENT_DATA +
+                                                           BX_LINK_ORDERED_MAX + BX_LINK_CONTROL_MAX);
     bx_assert(bx_mux_counts(w->mux).streams <= BX_STREAMS_MAX);
 }
 
@@ -233,7 +239,7 @@ static void step(struct world *w, const uint8_t *r, const uint8_t *raw, size_t r
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct world w = { 0 };
+    struct world w = {0};
     struct bx_err why = BX_ERR_INIT;
 
     w.mux = bx_mux_new(&owner_ops, &w.main_exits);

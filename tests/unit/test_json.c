@@ -20,7 +20,7 @@ static int parse(const char *text, struct bx_json *ret, struct bx_err *err)
 
 static void refused(const char *text, const char *needle)
 {
-    struct bx_json j = { 0 };
+    struct bx_json j = {0};
     struct bx_err err = BX_ERR_INIT;
 
     assert_int_equal(parse(text, &j, &err), -BX_EINVALID);
@@ -46,10 +46,10 @@ static void text_that_is_not_strict_json_is_refused(void **state)
 
 static void depth_size_and_number_of_values_are_bounded(void **state)
 {
-    struct bx_json j = { 0 };
+    struct bx_json j = {0};
     struct bx_err err = BX_ERR_INIT;
     char deep[200];
-    struct bx_json_limits small = { .bytes = 20, .depth = 4, .values = 8 };
+    struct bx_json_limits small = {.bytes = 20, .depth = 4, .values = 8};
 
     memset(deep, '[', 33);
     memset(deep + 33, ']', 33);
@@ -66,7 +66,7 @@ static void depth_size_and_number_of_values_are_bounded(void **state)
 
 static void getters_check_type_and_range_and_name_the_path(void **state)
 {
-    bx_cleanup_json struct bx_json j = { 0 };
+    bx_cleanup_json struct bx_json j = {0};
     struct bx_json a, item, o;
     struct bx_err err = BX_ERR_INIT;
     const char *s;
@@ -75,7 +75,10 @@ static void getters_check_type_and_range_and_name_the_path(void **state)
     bool b;
     size_t n;
 
-    assert_int_equal(parse("{\"n\":-5,\"s\":\"text\",\"t\":true,\"z\":null,\"l\":[{\"k\":300},\"x\"],\"f\":1.5}", &j, &err), 0);
+    assert_int_equal(
+        parse("{\"n\":-5,\"s\":\"text\",\"t\":true,\"z\":null,\"l\":[{\"k\":300},\"x\"],\"f\":1.5}", &j,
+              &err),
+        0);
     assert_int_equal(bx_json_str(&j, "s", 4, &s, &err), 0);
     assert_string_equal(s, "text");
     assert_int_equal(bx_json_i64(&j, "n", -5, 5, &i, &err), 0);
@@ -107,7 +110,7 @@ static void getters_check_type_and_range_and_name_the_path(void **state)
 
 static void optional_values_may_be_missing_but_not_wrong(void **state)
 {
-    bx_cleanup_json struct bx_json j = { 0 };
+    bx_cleanup_json struct bx_json j = {0};
     struct bx_err err = BX_ERR_INIT;
     bx_cleanup_strv char **v = NULL;
     const char *s = "untouched";
@@ -131,8 +134,8 @@ static void optional_values_may_be_missing_but_not_wrong(void **state)
 
 static void an_unknown_key_is_named(void **state)
 {
-    static const char *const known[] = { "a", NULL };
-    bx_cleanup_json struct bx_json j = { 0 };
+    static const char *const known[] = {"a", NULL};
+    bx_cleanup_json struct bx_json j = {0};
     struct bx_err err = BX_ERR_INIT;
 
     assert_int_equal(parse("{\"a\":1,\"bad\\nkey\":2}", &j, &err), 0);
@@ -144,11 +147,11 @@ static void an_unknown_key_is_named(void **state)
 static void what_is_written_is_read_back(void **state)
 {
     static const char nasty[] = "quote \" backslash \\ newline \n bell \a del \x7f euro \xe2\x82\xac";
-    char *list[] = { (char *)"one", (char *)"", NULL };
+    char *list[] = {(char *)"one", (char *)"", NULL};
 
     for (int pretty = 0; pretty < 2; pretty++) {
         bx_cleanup_buf struct bx_buf out = BX_BUF_INIT(4096);
-        bx_cleanup_json struct bx_json j = { 0 };
+        bx_cleanup_json struct bx_json j = {0};
         bx_cleanup_strv char **v = NULL;
         struct bx_err err = BX_ERR_INIT;
         struct bx_json o;

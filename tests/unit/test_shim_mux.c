@@ -32,7 +32,8 @@ static void note(struct peer *p, const char *fmt, ...)
     va_end(ap);
 }
 
-static int peer_message(struct bx_link *l, uint16_t type, uint32_t stream, const uint8_t *payload, size_t len, struct bx_err *err)
+static int peer_message(struct bx_link *l, uint16_t type, uint32_t stream, const uint8_t *payload, size_t len,
+                        struct bx_err *err)
 {
     struct peer *p = l->ud;
     boxlite_Credit credit;
@@ -49,7 +50,8 @@ static int peer_message(struct bx_link *l, uint16_t type, uint32_t stream, const
     return 0;
 }
 
-static int peer_data(struct bx_link *l, uint32_t stream, unsigned lane, const uint8_t *data, size_t len, struct bx_err *err)
+static int peer_data(struct bx_link *l, uint32_t stream, unsigned lane, const uint8_t *data, size_t len,
+                     struct bx_err *err)
 {
     struct peer *p = l->ud;
 
@@ -67,7 +69,7 @@ static int peer_eof(struct bx_link *l, uint32_t stream, unsigned lane, struct bx
     return 0;
 }
 
-static const struct bx_link_ops peer_ops = { peer_message, peer_data, peer_eof };
+static const struct bx_link_ops peer_ops = {peer_message, peer_data, peer_eof};
 
 struct world {
     struct bx_mux *mux;
@@ -88,7 +90,8 @@ static int owner_guest(void *ud, uint16_t type, const uint8_t *payload, size_t l
     return 0;
 }
 
-static int owner_client(void *ud, struct bx_mux_client *c, uint16_t type, const uint8_t *payload, size_t len, struct bx_err *err)
+static int owner_client(void *ud, struct bx_mux_client *c, uint16_t type, const uint8_t *payload, size_t len,
+                        struct bx_err *err)
 {
     struct world *w = ud;
 
@@ -107,7 +110,7 @@ static void owner_main_exit(void *ud, const boxlite_Exit *e)
     snprintf(w->events + n, sizeof(w->events) - n, "main %d;", e ? e->code : -1);
 }
 
-static const struct bx_mux_ops owner_ops = { owner_guest, owner_client, owner_main_exit };
+static const struct bx_mux_ops owner_ops = {owner_guest, owner_client, owner_main_exit};
 
 static int setup(void **state)
 {
@@ -197,7 +200,7 @@ static void round_trip(struct world *w)
 
 static void send_exec(struct peer *p, uint32_t stream, bool in, uint32_t claimed, bool main)
 {
-    struct bx_msg_exec e = { .args = { "true", 5, 1 } };
+    struct bx_msg_exec e = {.args = {"true", 5, 1}};
 
     snprintf(e.pb.exec_id, sizeof(e.pb.exec_id), "x");
     e.pb.stdin = in;
@@ -215,14 +218,14 @@ static uint32_t opened(struct world *w)
 
 static void send_started(struct world *w, uint32_t gs)
 {
-    boxlite_Started s = { .pid = 5 };
+    boxlite_Started s = {.pid = 5};
 
     assert_int_equal(bx_msg_send(&w->guest.link, BX_MSG_STARTED, gs, &s, NULL), 0);
 }
 
 static void send_exit(struct world *w, uint32_t gs, int code)
 {
-    boxlite_Exit e = { .code = code };
+    boxlite_Exit e = {.code = code};
 
     assert_int_equal(bx_msg_send_ordered(&w->guest.link, BX_MSG_EXIT, gs, &e, NULL), 0);
 }
@@ -318,7 +321,7 @@ static void output_of_a_lane_nobody_claimed_is_refused(void **state)
 static void a_claim_gives_a_window_once(void **state)
 {
     struct world *w = *state;
-    boxlite_Claim claim = { .lane = 2 };
+    boxlite_Claim claim = {.lane = 2};
     uint32_t gs;
 
     send_exec(&w->a, 1, false, 0, false);
@@ -407,7 +410,8 @@ static void unread_output_of_very_many_streams_ends_the_client(void **state)
     }
     assert_non_null(bx_mux_client_condemned(w->ca));
     assert_int_equal(w->guest_error, 0);
-    assert_true(bx_mux_client_queued(w->ca) <= BX_MUX_CLIENT_MAX + BX_MUX_CLIENT_DATA + BX_LINK_ORDERED_MAX + 65536);
+    assert_true(bx_mux_client_queued(w->ca) <=
+                BX_MUX_CLIENT_MAX + BX_MUX_CLIENT_DATA + BX_LINK_ORDERED_MAX + 65536);
     bx_mux_client_remove(w->ca);
     w->ca = NULL;
     assert_int_equal(bx_mux_counts(w->mux).streams, 0);
@@ -458,7 +462,7 @@ static void an_exit_of_the_main_process_under_way_is_not_lost(void **state)
 {
     struct world *w = *state;
     uint32_t gs, watch;
-    boxlite_Error e = { .code = BX_ENOTFOUND };
+    boxlite_Error e = {.code = BX_ENOTFOUND};
 
     send_exec(&w->a, 1, false, 0, true);
     gs = opened(w);
@@ -478,7 +482,7 @@ static void an_exit_of_the_main_process_under_way_is_not_lost(void **state)
 static void a_main_process_that_cannot_be_started_does_not_end_the_box(void **state)
 {
     struct world *w = *state;
-    boxlite_Error e = { .code = BX_EEXEC, .message = "not found" };
+    boxlite_Error e = {.code = BX_EEXEC, .message = "not found"};
 
     send_exec(&w->a, 1, false, 0, true);
     assert_int_equal(bx_msg_send(&w->guest.link, BX_MSG_ERROR, opened(w), &e, NULL), 0);
@@ -497,8 +501,8 @@ static void a_main_process_that_cannot_be_started_does_not_end_the_box(void **st
 static void requests_are_counted_until_they_are_answered(void **state)
 {
     struct world *w = *state;
-    boxlite_Signal s = { .request = 5, .signo = 15 }, silent = { .signo = 15 };
-    boxlite_Error e = { .request = 5, .code = BX_ENOTFOUND };
+    boxlite_Signal s = {.request = 5, .signo = 15}, silent = {.signo = 15};
+    boxlite_Error e = {.request = 5, .code = BX_ENOTFOUND};
     uint32_t gs;
 
     send_exec(&w->a, 1, false, 0, false);
@@ -535,7 +539,7 @@ static void the_last_message_comes_after_all_output(void **state)
 {
     struct world *w = *state;
     struct bx_err why = BX_ERR_INIT;
-    boxlite_BoxGone gone = { .state = BX_BOX_FAILED };
+    boxlite_BoxGone gone = {.state = BX_BOX_FAILED};
     uint32_t gs;
 
     send_exec(&w->a, 1, false, 2, false);

@@ -19,18 +19,44 @@
 
 #define S(text) ((char *)(uintptr_t)(text))
 
-static char *env[] = { S("PATH=/bin"), S("EURO=\xe2\x82\xac \"quoted\"\n"), S("EMPTY="), NULL };
+static char *env[] = {S("PATH=/bin"), S("EURO=\xe2\x82\xac \"quoted\"\n"), S("EMPTY="), NULL};
 
 static struct bx_shim_plan box_plan(void)
 {
     return (struct bx_shim_plan){
-        .kind = BX_SHIM_BOX, .fd = 7, .engine = S("tcg"), .cpus = 2, .memory_mib = 512, .tsc_khz = 2400000,
-        .qemu = S("/usr/bin/qemu-system-x86_64"), .qemu_id = S("1 2 3"), .kernel = S("/l/vmlinux"), .initramfs = S("/l/initramfs.cpio"),
-        .hook = S("/l/libbxramhook.so"), .boot_id = S("aa bb"), .hook_hash = 0xfedcba9876543210u, .templates_dir = S("/h/templates"),
-        .template_name = S("tcg-c2-m512-0123"), .template_key = S("a 1\nb 2\n"), .uid = -1, .gid = -1, .jail_required = 0x700,
-        .timeout_ms = 30000, .box_id = S("AbCdEf012345"), .box_dir = S("/h/boxes/AbCdEf012345"), .detached = true,
-        .base_disk = S("/h/disks/x.ext4"), .disk_size = 10ull << 30, .grow = true, .hostname = S("box"), .working_dir = S("/root"),
-        .user = NULL, .env = env, .capabilities = 0xa80425fb, .limits = { 1024, 0, 1ull << 40, 5, 4096 }, .readonly_proc = true,
+        .kind = BX_SHIM_BOX,
+        .fd = 7,
+        .engine = S("tcg"),
+        .cpus = 2,
+        .memory_mib = 512,
+        .tsc_khz = 2400000,
+        .qemu = S("/usr/bin/qemu-system-x86_64"),
+        .qemu_id = S("1 2 3"),
+        .kernel = S("/l/vmlinux"),
+        .initramfs = S("/l/initramfs.cpio"),
+        .hook = S("/l/libbxramhook.so"),
+        .boot_id = S("aa bb"),
+        .hook_hash = 0xfedcba9876543210u,
+        .templates_dir = S("/h/templates"),
+        .template_name = S("tcg-c2-m512-0123"),
+        .template_key = S("a 1\nb 2\n"),
+        .uid = -1,
+        .gid = -1,
+        .jail_required = 0x700,
+        .timeout_ms = 30000,
+        .box_id = S("AbCdEf012345"),
+        .box_dir = S("/h/boxes/AbCdEf012345"),
+        .detached = true,
+        .base_disk = S("/h/disks/x.ext4"),
+        .disk_size = 10ull << 30,
+        .grow = true,
+        .hostname = S("box"),
+        .working_dir = S("/root"),
+        .user = NULL,
+        .env = env,
+        .capabilities = 0xa80425fb,
+        .limits = {1024, 0, 1ull << 40, 5, 4096},
+        .readonly_proc = true,
     };
 }
 
@@ -42,7 +68,8 @@ static void a_plan_survives_writing_and_reading(void **state)
     bx_cleanup_buf struct bx_buf again = BX_BUF_INIT(BX_SHIM_PLAN_MAX);
     struct bx_err err = BX_ERR_INIT;
 
-    if (bx_shim_plan_write(&p, &out, &err) < 0 || bx_shim_plan_parse((const char *)bx_buf_data(&out), bx_buf_len(&out), &q, &err) < 0)
+    if (bx_shim_plan_write(&p, &out, &err) < 0 ||
+        bx_shim_plan_parse((const char *)bx_buf_data(&out), bx_buf_len(&out), &q, &err) < 0)
         fail_msg("%s", err.msg);
     assert_int_equal(q.kind, BX_SHIM_BOX);
     assert_int_equal(q.fd, 7);
@@ -98,13 +125,13 @@ static void wrong_plans_are_refused_by_name(void **state)
     refuse_plan("{\"version\":1,\"kind\":\"other\",\"fd\":3}", "kind");
     refuse_plan("{\"version\":2,\"kind\":\"probe\",\"fd\":3}", "version 2");
     refuse_plan("{\"version\":1,\"kind\":\"box\",\"fd\":3}", "engine is missing");
-#define REFUSED(change, needle)                                                                     \
-    do {                                                                                            \
-        p = box_plan();                                                                             \
-        change;                                                                                     \
-        bx_buf_clear(&out);                                                                         \
-        assert_true(bx_shim_plan_write(&p, &out, &err) < 0);                                        \
-        assert_non_null(strstr(err.msg, needle));                                                   \
+#define REFUSED(change, needle)                                                                              \
+    do {                                                                                                     \
+        p = box_plan();                                                                                      \
+        change;                                                                                              \
+        bx_buf_clear(&out);                                                                                  \
+        assert_true(bx_shim_plan_write(&p, &out, &err) < 0);                                                 \
+        assert_non_null(strstr(err.msg, needle));                                                            \
     } while (0)
     REFUSED(p.cpus = 0, "cpus");
     REFUSED(p.memory_mib = 1, "memory_mib");
@@ -112,7 +139,7 @@ static void wrong_plans_are_refused_by_name(void **state)
     REFUSED(p.template_name = S("../up"), "template_name");
     REFUSED(p.hostname = NULL, "hostname");
     REFUSED(p.working_dir = S("/\xff"), "UTF-8");
-    REFUSED(p.env = ((char *[]){ S("NOVALUE"), NULL }), "env");
+    REFUSED(p.env = ((char *[]){S("NOVALUE"), NULL}), "env");
 }
 
 static void an_error_comes_back_as_it_was(void **state)
@@ -138,8 +165,14 @@ static void an_error_comes_back_as_it_was(void **state)
 static void the_exit_record_comes_back_as_it_was(void **state)
 {
     char dir[] = "/tmp/bxt-exit-XXXXXX";
-    struct bx_exit_record r = { .failed = true, .has_exit_code = true, .exit_code = 137, .oom = true, .code = BX_EENGINE,
-                                .time_ns = 1234567890123456789, .message = "the machine\nended" }, q = { 0 };
+    struct bx_exit_record r = {.failed = true,
+                               .has_exit_code = true,
+                               .exit_code = 137,
+                               .oom = true,
+                               .code = BX_EENGINE,
+                               .time_ns = 1234567890123456789,
+                               .message = "the machine\nended"},
+                          q = {0};
     struct bx_err err = BX_ERR_INIT;
     int fd;
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A spawned program gets what it is given and nothing else, and leaves nothing behind in the process that started it. */
+/* A spawned program gets what it is given and nothing else, and leaves nothing behind in the process that
+ * started it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -21,18 +22,24 @@
 #include "host/companion.h"
 #include "host/spawn.h"
 
-/* Runs `sh -c script` with its stdout (1) and, when extra >= 0, descriptor 9. Output without its last newline. */
+/* Runs `sh -c script` with its stdout (1) and, when extra >= 0, descriptor 9. Output without its last
+ * newline. */
 static int run(const char *script, char *const *envp, int extra, bool session, char *out, size_t size)
 {
-    char *argv[] = { (char *)"sh", (char *)"-c", (char *)(uintptr_t)script, NULL };
+    char *argv[] = {(char *)"sh", (char *)"-c", (char *)(uintptr_t)script, NULL};
     int pipefd[2], status, pidfd;
     struct bx_err err = BX_ERR_INIT;
     ssize_t n, len = 0;
 
     assert_int_equal(pipe2(pipefd, O_CLOEXEC), 0);
-    struct bx_spawn_fd fds[] = { { pipefd[1], 1 }, { extra, 9 } };
-    struct bx_spawn s = { .path = "/bin/sh", .argv = argv, .envp = envp, .fds = fds, .n_fds = extra >= 0 ? 2 : 1,
-                          .cwd = "/usr", .new_session = session };
+    struct bx_spawn_fd fds[] = {{pipefd[1], 1}, {extra, 9}};
+    struct bx_spawn s = {.path = "/bin/sh",
+                         .argv = argv,
+                         .envp = envp,
+                         .fds = fds,
+                         .n_fds = extra >= 0 ? 2 : 1,
+                         .cwd = "/usr",
+                         .new_session = session};
 
     pidfd = bx_spawn(&s, NULL, &err);
     if (pidfd < 0)
@@ -63,9 +70,11 @@ static void only_named_descriptors_are_there(void **state)
     char out[200];
 
     assert_true(leak >= 0);
-    assert_int_equal(run("cd /proc/self/fd; for f in *; do [ -e $f ] && echo $f $(readlink $f); done | sort -n | "
-                         "sed 's/pipe:.*/pipe/' | grep -v '/proc' | cut -d: -f1 | tr '\\n' ' '",
-                         NULL, leak, false, out, sizeof(out)), 0);
+    assert_int_equal(
+        run("cd /proc/self/fd; for f in *; do [ -e $f ] && echo $f $(readlink $f); done | sort -n | "
+            "sed 's/pipe:.*/pipe/' | grep -v '/proc' | cut -d: -f1 | tr '\\n' ' '",
+            NULL, leak, false, out, sizeof(out)),
+        0);
     close(leak);
     /* 0 and 2 are /dev/null, 1 is ours, 9 as asked; the shell's own are none of these */
     assert_non_null(strstr(out, "0 /dev/null"));
@@ -81,16 +90,16 @@ static void only_named_descriptors_are_there(void **state)
 static void descriptors_may_change_places(void **state)
 {
     int a[2], b[2], pidfd;
-    char *argv[] = { (char *)"sh", (char *)"-c", NULL, NULL };
+    char *argv[] = {(char *)"sh", (char *)"-c", NULL, NULL};
     char script[100], x = 0, y = 0;
 
     assert_int_equal(pipe2(a, O_CLOEXEC), 0);
     assert_int_equal(pipe2(b, O_CLOEXEC), 0);
     /* each under the number of the other */
-    struct bx_spawn_fd fds[] = { { a[1], b[1] }, { b[1], a[1] } };
+    struct bx_spawn_fd fds[] = {{a[1], b[1]}, {b[1], a[1]}};
     snprintf(script, sizeof(script), "echo A >&%d; echo B >&%d", b[1], a[1]);
     argv[2] = script;
-    struct bx_spawn s = { .path = "/bin/sh", .argv = argv, .fds = fds, .n_fds = 2 };
+    struct bx_spawn s = {.path = "/bin/sh", .argv = argv, .fds = fds, .n_fds = 2};
     pidfd = bx_spawn(&s, NULL, NULL);
     assert_true(pidfd >= 0);
     assert_int_equal(bx_spawn_wait(pidfd), 0);
@@ -107,10 +116,12 @@ static void descriptors_may_change_places(void **state)
 
 static void environment_directory_and_session_are_as_asked(void **state)
 {
-    char *envp[] = { (char *)"A=b c", NULL };
+    char *envp[] = {(char *)"A=b c", NULL};
     char out[200];
 
-    assert_int_equal(run("echo \"$A|$HOME|$PWD\"; [ $$ = $(cut -d' ' -f6 /proc/$$/stat) ]", envp, -1, true, out, sizeof(out)), 0);
+    assert_int_equal(run("echo \"$A|$HOME|$PWD\"; [ $$ = $(cut -d' ' -f6 /proc/$$/stat) ]", envp, -1, true,
+                         out, sizeof(out)),
+                     0);
     assert_string_equal(out, "b c||/usr");
 }
 
@@ -129,7 +140,9 @@ static void signals_are_in_their_default_state_in_the_program(void **state)
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigprocmask(SIG_BLOCK, &set, &old);
-    assert_int_equal(run("grep -E 'SigBlk|SigIgn' /proc/self/status | tr -d '\\n\\t'", NULL, -1, false, out, sizeof(out)), 0);
+    assert_int_equal(
+        run("grep -E 'SigBlk|SigIgn' /proc/self/status | tr -d '\\n\\t'", NULL, -1, false, out, sizeof(out)),
+        0);
     assert_string_equal(out, "SigBlk:0000000000000000SigIgn:0000000000000000");
     /* and ours are as they were */
     sigprocmask(SIG_SETMASK, &old, &set);
@@ -140,8 +153,8 @@ static void signals_are_in_their_default_state_in_the_program(void **state)
 
 static void a_program_that_cannot_be_run_is_an_error_at_once(void **state)
 {
-    char *argv[] = { (char *)"x", NULL };
-    struct bx_spawn s = { .path = "/nonexistent/program", .argv = argv };
+    char *argv[] = {(char *)"x", NULL};
+    struct bx_spawn s = {.path = "/nonexistent/program", .argv = argv};
     struct bx_err err = BX_ERR_INIT;
 
     assert_int_equal(bx_spawn(&s, NULL, &err), -BX_ENOTFOUND);
@@ -156,11 +169,11 @@ static void a_program_that_cannot_be_run_is_an_error_at_once(void **state)
 
 static void a_host_that_waits_for_any_child_does_not_hide_the_end(void **state)
 {
-    char *argv[] = { (char *)"true", NULL };
-    struct bx_spawn s = { .path = "/bin/true", .argv = argv };
+    char *argv[] = {(char *)"true", NULL};
+    struct bx_spawn s = {.path = "/bin/true", .argv = argv};
     pid_t pid;
     int pidfd = bx_spawn(&s, &pid, NULL);
-    struct pollfd p = { .fd = pidfd, .events = POLLIN };
+    struct pollfd p = {.fd = pidfd, .events = POLLIN};
 
     assert_true(pidfd >= 0);
     assert_int_equal(waitpid(-1, NULL, 0), pid);
@@ -171,8 +184,8 @@ static void a_host_that_waits_for_any_child_does_not_hide_the_end(void **state)
 
 static void waiting_for_ours_takes_no_child_of_the_host(void **state)
 {
-    char *argv[] = { (char *)"true", NULL };
-    struct bx_spawn s = { .path = "/bin/true", .argv = argv };
+    char *argv[] = {(char *)"true", NULL};
+    struct bx_spawn s = {.path = "/bin/true", .argv = argv};
     pid_t theirs = fork();
     int pidfd, status;
 

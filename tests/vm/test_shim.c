@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_shim.c - boxlite-shim with real machines, spoken to as the library does: a plan on a memfd, the box protocol on
- * a socket. With an argument N it measures N starts instead.
+ * test_shim.c - boxlite-shim with real machines, spoken to as the library does: a plan on a memfd, the box
+ * protocol on a socket. With an argument N it measures N starts instead.
  *
  * The directory with boxlite-shim and the boot files is $BX_TEST_LIBEXEC. Every wait has a deadline.
  */
@@ -34,7 +34,7 @@
 #include "vm/shape.h"
 #include "wire/messages.h"
 
-#define DEADLINE (60 * BX_SEC)
+#define DEADLINE  (60 * BX_SEC)
 #define DISK_SIZE (1ull << 30)
 
 static struct {
@@ -45,10 +45,10 @@ static struct {
 } g;
 
 static struct bx_err err;
-#define OK(call)                                                                                    \
-    do {                                                                                            \
-        if ((call) < 0)                                                                             \
-            fail_msg("%s: %s", #call, err.msg);                                                     \
+#define OK(call)                                                                                             \
+    do {                                                                                                     \
+        if ((call) < 0)                                                                                      \
+            fail_msg("%s: %s", #call, err.msg);                                                              \
     } while (0)
 
 /* --- the far end of a link --- */
@@ -65,12 +65,13 @@ struct peer {
     boxlite_Error error;
     bool error_seen;
     char out[256];
-    size_t out_len;      /* all of it; the start is in out */
+    size_t out_len; /* all of it; the start is in out */
     uint64_t out_hash;
-    uint32_t credit[8];  /* stdin, by stream */
+    uint32_t credit[8]; /* stdin, by stream */
 };
 
-static int on_message(struct bx_link *l, uint16_t type, uint32_t stream, const uint8_t *p, size_t len, struct bx_err *e)
+static int on_message(struct bx_link *l, uint16_t type, uint32_t stream, const uint8_t *p, size_t len,
+                      struct bx_err *e)
 {
     struct peer *c = l->ud;
     boxlite_Credit credit;
@@ -103,7 +104,8 @@ static int on_message(struct bx_link *l, uint16_t type, uint32_t stream, const u
     }
 }
 
-static int on_data(struct bx_link *l, uint32_t stream, unsigned lane, const uint8_t *data, size_t len, struct bx_err *e)
+static int on_data(struct bx_link *l, uint32_t stream, unsigned lane, const uint8_t *data, size_t len,
+                   struct bx_err *e)
 {
     struct peer *c = l->ud;
 
@@ -124,12 +126,12 @@ static int on_eof(struct bx_link *l, uint32_t stream, unsigned lane, struct bx_e
     return 0;
 }
 
-static const struct bx_link_ops ops = { on_message, on_data, on_eof };
+static const struct bx_link_ops ops = {on_message, on_data, on_eof};
 
 static struct peer *peer_new(int fd)
 {
     struct peer *c = calloc(1, sizeof(*c));
-    struct bx_msg_hello hello = { .pb = { .version = BX_WIRE_VERSION, .program = "test" } };
+    struct bx_msg_hello hello = {.pb = {.version = BX_WIRE_VERSION, .program = "test"}};
 
     c->fd = fd;
     c->out_hash = BX_FNV1A_SEED;
@@ -148,7 +150,8 @@ static void peer_free(struct peer *c)
 
 static void peer_io(struct peer *c, int timeout_ms)
 {
-    struct pollfd p = { .fd = c->fd, .events = (short)(POLLIN | (bx_link_wants_write(&c->link) ? POLLOUT : 0)) };
+    struct pollfd p = {.fd = c->fd,
+                       .events = (short)(POLLIN | (bx_link_wants_write(&c->link) ? POLLOUT : 0))};
     const uint8_t *data;
     size_t len;
     ssize_t n;
@@ -169,15 +172,16 @@ static void peer_io(struct peer *c, int timeout_ms)
 }
 
 /* Until `cond` holds for peer c. */
-#define WAIT(c, cond)                                                                               \
-    do {                                                                                            \
-        int64_t until_ = bx_now() + DEADLINE;                                                       \
-        while (!(cond)) {                                                                           \
-            if ((c)->closed || bx_now() > until_)                                                   \
-                fail_msg("waited for %s: %s; gone: %s; error: %s; out: %s", #cond,                  \
-                         (c)->closed ? "closed" : "deadline", (c)->gone.message, (c)->error.message, (c)->out); \
-            peer_io((c), 1000);                                                                     \
-        }                                                                                           \
+#define WAIT(c, cond)                                                                                        \
+    do {                                                                                                     \
+        int64_t until_ = bx_now() + DEADLINE;                                                                \
+        while (!(cond)) {                                                                                    \
+            if ((c)->closed || bx_now() > until_)                                                            \
+                fail_msg("waited for %s: %s; gone: %s; error: %s; out: %s", #cond,                           \
+                         (c)->closed ? "closed" : "deadline", (c)->gone.message, (c)->error.message,         \
+                         (c)->out);                                                                          \
+            peer_io((c), 1000);                                                                              \
+        }                                                                                                    \
     } while (0)
 
 /* --- boxes --- */
@@ -192,28 +196,49 @@ struct box {
 
 static void fill_plan(struct bx_shim_plan *p, enum bx_shim_kind kind)
 {
-    static char *env[] = { (char *)"PATH=/bin:/usr/bin", NULL };
+    static char *env[] = {(char *)"PATH=/bin:/usr/bin", NULL};
 
     *p = (struct bx_shim_plan){
-        .kind = kind, .fd = 4, .engine = (char *)"tcg", .cpus = g.shape.cpus, .memory_mib = g.shape.memory_mib, .tsc_khz = g.shape.tsc_khz,
-        .qemu = g.parts.qemu, .qemu_id = g.parts.qemu_id, .kernel = g.parts.kernel, .initramfs = g.parts.initramfs, .hook = g.parts.hook,
-        .boot_id = g.parts.boot_id, .hook_hash = g.parts.hook_hash, .templates_dir = g.templates, .template_name = g.key.name,
-        .template_key = g.key.text, .uid = geteuid() == 0 ? 20001 : -1, .gid = geteuid() == 0 ? 20001 : -1, .timeout_ms = 60000,
-        .disk_size = DISK_SIZE, .base_disk = g.base, .hostname = (char *)"testbox", .working_dir = (char *)"/root",
-        .user = (char *)"0:0", .env = env, .capabilities = 0xa80425fb, .readonly_proc = true,
+        .kind = kind,
+        .fd = 4,
+        .engine = (char *)"tcg",
+        .cpus = g.shape.cpus,
+        .memory_mib = g.shape.memory_mib,
+        .tsc_khz = g.shape.tsc_khz,
+        .qemu = g.parts.qemu,
+        .qemu_id = g.parts.qemu_id,
+        .kernel = g.parts.kernel,
+        .initramfs = g.parts.initramfs,
+        .hook = g.parts.hook,
+        .boot_id = g.parts.boot_id,
+        .hook_hash = g.parts.hook_hash,
+        .templates_dir = g.templates,
+        .template_name = g.key.name,
+        .template_key = g.key.text,
+        .uid = geteuid() == 0 ? 20001 : -1,
+        .gid = geteuid() == 0 ? 20001 : -1,
+        .timeout_ms = 60000,
+        .disk_size = DISK_SIZE,
+        .base_disk = g.base,
+        .hostname = (char *)"testbox",
+        .working_dir = (char *)"/root",
+        .user = (char *)"0:0",
+        .env = env,
+        .capabilities = 0xa80425fb,
+        .readonly_proc = true,
     };
 }
 
 /* Spawns a shim. theirs: its descriptor 4. */
 static int spawn_shim(const struct bx_shim_plan *p, int theirs, pid_t *ret_pid)
 {
-    char *argv[] = { g.shim, (char *)"--plan-fd", (char *)"3", NULL };
+    char *argv[] = {g.shim, (char *)"--plan-fd", (char *)"3", NULL};
     bx_cleanup_buf struct bx_buf text = BX_BUF_INIT(BX_SHIM_PLAN_MAX);
 
     OK(bx_shim_plan_write(p, &text, &err));
     bx_cleanup_close int memfd = bx_memfd_sealed("plan", bx_buf_data(&text), bx_buf_len(&text));
-    struct bx_spawn_fd fds[] = { { memfd, 3 }, { theirs, 4 }, { 2, 2 } };
-    struct bx_spawn s = { .path = g.shim, .argv = argv, .fds = fds, .n_fds = 3, .new_session = true };
+    struct bx_spawn_fd fds[] = {{memfd, 3}, {theirs, 4}, {2, 2}};
+    struct bx_spawn s = {.path = g.shim, .argv = argv, .fds = fds, .n_fds = 3, .new_session = true};
     int pidfd = bx_spawn(&s, ret_pid, &err);
 
     if (pidfd < 0)
@@ -255,7 +280,7 @@ static void box_up(struct box *b)
 /* The shim has to end by itself. Gives its exit status. */
 static int box_wait(struct box *b)
 {
-    struct pollfd p = { .fd = b->pidfd, .events = POLLIN };
+    struct pollfd p = {.fd = b->pidfd, .events = POLLIN};
     int status;
 
     if (poll(&p, 1, (int)(DEADLINE / BX_MSEC)) != 1)
@@ -294,8 +319,8 @@ static void send_run(struct peer *c, uint32_t stream, const struct run *r)
 {
     char args[4096];
     int n = snprintf(args, sizeof(args), "sh%c-c%c%s", 0, 0, r->script);
-    struct bx_msg_exec e = { .args = { args, (size_t)n + 1, 3 },
-                             .pb = { .stdin = r->in, .main = r->main, .detached = r->detached, .claim = 6 } };
+    struct bx_msg_exec e = {.args = {args, (size_t)n + 1, 3},
+                            .pb = {.stdin = r->in, .main = r->main, .detached = r->detached, .claim = 6}};
 
     snprintf(e.pb.exec_id, sizeof(e.pb.exec_id), "%s", r->main ? "main" : "execid123456");
     if (!r->main)
@@ -309,7 +334,7 @@ static void run_ok(struct peer *c, uint32_t stream, const char *script, const ch
 
     c->out_len = 0;
     memset(c->out, 0, sizeof(c->out));
-    send_run(c, stream, &(struct run){ .script = script });
+    send_run(c, stream, &(struct run){.script = script});
     WAIT(c, c->exits > before || c->error_seen);
     assert_string_equal(c->error.message, "");
     assert_string_equal(c->out, out);
@@ -319,7 +344,7 @@ static void run_ok(struct peer *c, uint32_t stream, const char *script, const ch
 
 static void stop(struct peer *c, uint32_t request, bool force)
 {
-    boxlite_BoxStop m = { .request = request, .grace_ms = 2000, .force = force };
+    boxlite_BoxStop m = {.request = request, .grace_ms = 2000, .force = force};
 
     OK(bx_msg_send(&c->link, BX_MSG_BOX_STOP, 0, &m, &err));
 }
@@ -368,7 +393,7 @@ static void what_is_asked_before_the_box_is_up_is_answered_when_it_is(void **sta
 
     box_make(&b);
     box_spawn(&b);
-    send_run(b.c, 1, &(struct run){ .script = "echo early" });
+    send_run(b.c, 1, &(struct run){.script = "echo early"});
     WAIT(b.c, b.c->exits == 1);
     assert_true(b.c->up);
     assert_string_equal(b.c->out, "early\n");
@@ -390,7 +415,7 @@ static void another_program_connects_and_streams_stdin(void **state)
     c = box_connect(&b);
     WAIT(c, c->up);
     assert_int_equal(c->info.clients, 2);
-    send_run(c, 3, &(struct run){ .script = "cat", .in = true });
+    send_run(c, 3, &(struct run){.script = "cat", .in = true});
     while (sent < 3000000) {
         size_t n = 3000000 - sent;
 
@@ -425,7 +450,7 @@ static void the_box_ends_with_its_main_process(void **state)
     struct bx_exit_record r;
 
     box_up(&b);
-    send_run(b.c, 1, &(struct run){ .script = "echo bye; exit 42", .main = true });
+    send_run(b.c, 1, &(struct run){.script = "echo bye; exit 42", .main = true});
     WAIT(b.c, b.c->gone_seen);
     assert_string_equal(b.c->out, "bye\n");
     assert_int_equal(b.c->exit.code, 42);
@@ -444,7 +469,10 @@ static void a_detached_box_survives_its_starter_and_still_ends_with_its_main_pro
     b.plan.detached = true;
     box_spawn(&b);
     WAIT(b.c, b.c->up);
-    send_run(b.c, 1, &(struct run){ .script = "while [ ! -e /root/end ]; do sleep 0.1; done; exit 7", .main = true, .detached = true });
+    send_run(b.c, 1,
+             &(struct run){.script = "while [ ! -e /root/end ]; do sleep 0.1; done; exit 7",
+                           .main = true,
+                           .detached = true});
     WAIT(b.c, b.c->started == 1);
     peer_free(b.c);
     b.c = NULL;
@@ -465,7 +493,7 @@ static void a_box_that_is_not_detached_ends_with_its_starter(void **state)
     box_up(&b);
     qemu = b.c->info.qemu_pid;
     c = box_connect(&b);
-    send_run(c, 1, &(struct run){ .script = "sleep 1000" });
+    send_run(c, 1, &(struct run){.script = "sleep 1000"});
     WAIT(c, c->started == 1);
     peer_free(b.c);
     b.c = NULL;
@@ -482,7 +510,7 @@ static void a_killed_qemu_fails_the_box_and_all_that_wait_for_it(void **state)
     struct bx_exit_record r;
 
     box_up(&b);
-    send_run(b.c, 1, &(struct run){ .script = "echo up; sleep 1000" });
+    send_run(b.c, 1, &(struct run){.script = "echo up; sleep 1000"});
     WAIT(b.c, b.c->out_len > 0);
     kill((pid_t)b.c->info.qemu_pid, SIGKILL);
     WAIT(b.c, b.c->gone_seen);
@@ -519,7 +547,7 @@ static void a_hung_machine_is_found_out(void **state)
     qemu = b.c->info.qemu_pid;
     run_ok(b.c, 1, "true", "");
     kill((pid_t)qemu, SIGSTOP);
-    send_run(b.c, 2, &(struct run){ .script = "true" });
+    send_run(b.c, 2, &(struct run){.script = "true"});
     WAIT(b.c, b.c->gone_seen);
     assert_int_equal(b.c->gone.state, BX_BOX_FAILED);
     assert_non_null(strstr(b.c->gone.message, "does not answer"));
@@ -592,7 +620,7 @@ static void bytes_that_are_no_protocol_end_that_client_only(void **state)
 
 static void the_probe_answers_in_one_line(void **state)
 {
-    struct bx_shim_plan p = { .kind = BX_SHIM_PROBE, .fd = 4 };
+    struct bx_shim_plan p = {.kind = BX_SHIM_PROBE, .fd = 4};
     struct bx_engine_verdict v;
     char line[512];
     bx_cleanup_free char *text = NULL;
@@ -617,8 +645,8 @@ static void the_probe_answers_in_one_line(void **state)
 
 static void run_tool(const char *path, char *const *argv)
 {
-    struct bx_spawn_fd fds[] = { { 2, 2 } };
-    struct bx_spawn s = { .path = path, .argv = argv, .fds = fds, .n_fds = 1 };
+    struct bx_spawn_fd fds[] = {{2, 2}};
+    struct bx_spawn s = {.path = path, .argv = argv, .fds = fds, .n_fds = 1};
     int pidfd = bx_spawn(&s, NULL, &err);
 
     if (pidfd < 0 || bx_spawn_wait(pidfd) != 0)
@@ -628,10 +656,13 @@ static void run_tool(const char *path, char *const *argv)
 
 static void make_base(void)
 {
-    static const char script[] = "cd \"$0\" && mkdir -p root/bin root/usr/bin root/etc root/root root/tmp root/proc root/sys root/dev && "
-                                 "cp /bin/busybox root/bin/ && for a in $(/bin/busybox --list); do [ $a = busybox ] || ln -s busybox root/bin/$a; done && "
-                                 "PATH=$PATH:/sbin:/usr/sbin mke2fs -q -F -t ext4 -d root base.ext4 64M && rm -rf root && chmod 444 base.ext4";
-    char *argv[] = { (char *)"sh", (char *)"-ec", (char *)(uintptr_t)script, g.home, NULL };
+    static const char script[] = "cd \"$0\" && mkdir -p root/bin root/usr/bin root/etc root/root root/tmp "
+                                 "root/proc root/sys root/dev && "
+                                 "cp /bin/busybox root/bin/ && for a in $(/bin/busybox --list); do [ $a = "
+                                 "busybox ] || ln -s busybox root/bin/$a; done && "
+                                 "PATH=$PATH:/sbin:/usr/sbin mke2fs -q -F -t ext4 -d root base.ext4 64M && "
+                                 "rm -rf root && chmod 444 base.ext4";
+    char *argv[] = {(char *)"sh", (char *)"-ec", (char *)(uintptr_t)script, g.home, NULL};
 
     run_tool("/bin/sh", argv);
 }
@@ -673,7 +704,8 @@ static int group_setup(void **state)
     snprintf(g.templates, sizeof(g.templates), "%s/templates", g.home);
     snprintf(g.base, sizeof(g.base), "%s/base.ext4", g.home);
     assert_int_equal(mkdir(g.templates, 0700), 0);
-    g.shape = (struct bx_vm_shape){ .engine = BX_ENGINE_TCG, .cpus = 2, .memory_mib = 512, .tsc_khz = bx_probe_tsc_khz() };
+    g.shape = (struct bx_vm_shape){
+        .engine = BX_ENGINE_TCG, .cpus = 2, .memory_mib = 512, .tsc_khz = bx_probe_tsc_khz()};
     OK(bx_vm_shape_round(&g.shape, &err));
     OK(bx_vm_parts_find(g.libexec, BX_ENGINE_TCG, &g.parts, &err));
     OK(bx_vm_key_make(&g.shape, &g.parts, &g.key, &err));
@@ -696,7 +728,8 @@ static int compare(const void *a, const void *b)
 
 static void measure(int n)
 {
-    int64_t *up = calloc((size_t)n, sizeof(*up)), *first = calloc((size_t)n, sizeof(*first)), *end = calloc((size_t)n, sizeof(*end));
+    int64_t *up = calloc((size_t)n, sizeof(*up)), *first = calloc((size_t)n, sizeof(*first)),
+            *end = calloc((size_t)n, sizeof(*end));
 
     for (int i = 0; i < n; i++) {
         struct box b;
@@ -705,18 +738,19 @@ static void measure(int n)
         box_make(&b);
         t = bx_now();
         box_spawn(&b);
-        send_run(b.c, 1, &(struct run){ .script = ":" });
+        send_run(b.c, 1, &(struct run){.script = ":"});
         WAIT(b.c, b.c->up);
         up[i] = bx_now() - t;
         WAIT(b.c, b.c->exits == 1);
         first[i] = bx_now() - t;
         if (i == n - 1) {
-            boxlite_BoxInfoGet get = { .request = 1 };
+            boxlite_BoxInfoGet get = {.request = 1};
 
             OK(bx_msg_send(&b.c->link, BX_MSG_BOX_INFO_GET, 0, &get, &err));
             WAIT(b.c, b.c->info.memory_bytes > 0);
-            printf("spawn %u us, restore %u us, start %u us, CPU %llu us, memory %llu KiB, jail: %s\n", b.c->info.spawn_us,
-                   b.c->info.restore_us, b.c->info.start_us, (unsigned long long)b.c->info.cpu_ns / 1000,
+            printf("spawn %u us, restore %u us, start %u us, CPU %llu us, memory %llu KiB, jail: %s\n",
+                   b.c->info.spawn_us, b.c->info.restore_us, b.c->info.start_us,
+                   (unsigned long long)b.c->info.cpu_ns / 1000,
                    (unsigned long long)b.c->info.memory_bytes / 1024, b.c->info.jail);
         }
         t = bx_now();
@@ -736,9 +770,10 @@ static void measure(int n)
     qsort(up, (size_t)n, sizeof(*up), compare);
     qsort(first, (size_t)n, sizeof(*first), compare);
     qsort(end, (size_t)n, sizeof(*end), compare);
-    printf("n %d: BoxInfo median %.1f p95 %.1f ms; first command's exit median %.1f p95 %.1f ms; stop median %.1f ms\n", n,
-           (double)up[n / 2] / 1e6, (double)up[n * 95 / 100] / 1e6, (double)first[n / 2] / 1e6, (double)first[n * 95 / 100] / 1e6,
-           (double)end[n * 3 / 4] / 1e6);
+    printf("n %d: BoxInfo median %.1f p95 %.1f ms; first command's exit median %.1f p95 %.1f ms; stop median "
+           "%.1f ms\n",
+           n, (double)up[n / 2] / 1e6, (double)up[n * 95 / 100] / 1e6, (double)first[n / 2] / 1e6,
+           (double)first[n * 95 / 100] / 1e6, (double)end[n * 3 / 4] / 1e6);
     free(up);
     free(first);
     free(end);
