@@ -35,7 +35,7 @@ static const char *const refused_locked[] = { "read_self", "exec_self", "do_prct
 static struct {
     struct bx_loop *loop;
     char dir[64];
-    const char *probe;
+    char *probe;
     struct bx_vm_parts parts;
     int mem_fd;
     int other_fd;
@@ -144,7 +144,11 @@ static void set_up(const char *probe)
     const char *tmp = getenv("TMPDIR");
     char path[256];
 
-    t.probe = probe;
+    t.probe = realpath(probe, NULL);
+    if (!t.probe) {
+        perror(probe);
+        exit(1);
+    }
     t.loop = bx_loop_new();
     (void)snprintf(t.dir, sizeof(t.dir), "%s/bxjail-XXXXXX", tmp && *tmp && strlen(tmp) < 30 ? tmp : "/tmp");
     if (!t.loop || !mkdtemp(t.dir) || chmod(t.dir, 0755)) {
@@ -158,7 +162,7 @@ static void set_up(const char *probe)
         exit(1);
     }
     t.mem_fd = open(path, O_RDONLY | O_CLOEXEC);
-    (void)snprintf(t.parts.hook, sizeof(t.parts.hook), "%s", probe); /* any file: the probe is static */
+    (void)snprintf(t.parts.hook, sizeof(t.parts.hook), "%s", t.probe); /* any file: the probe is static */
 }
 
 int main(int argc, char **argv)
@@ -199,6 +203,7 @@ int main(int argc, char **argv)
     bx_close(t.other_fd);
     (void)bx_loop_free(t.loop);
     (void)bx_rm_rf(AT_FDCWD, t.dir);
+    free(t.probe);
     printf("%s: %zu attempts before and after the lock, %d succeeded\n", failures ? "FAILED" : "ok",
            BX_ARRAY_SIZE(refused), failures);
     return failures != 0;
