@@ -37,9 +37,11 @@ struct child {
     char *const *envp;
     int null;  /* /dev/null */
     int above; /* one more than the highest descriptor the program gets */
+    char *stack; /* orphans: of the second child */
     /* the child's answer */
     int error;
     const char *step;
+    int pid, pidfd; /* orphans */
 };
 
 static ON_CHILD_STACK int child_fail(struct child *c, const char *step)
@@ -94,6 +96,33 @@ static ON_CHILD_STACK int child_main(void *arg)
     return child_fail(c, "run");
 }
 
+/*
+ * Between us and an orphan: starts it and ends. It shares our descriptor table, so the orphan's pidfd is ours; it is cloned without an
+ * exit signal and never execs, so nobody else sees it come or go.
+ */
+static ON_CHILD_STACK int between_main(void *arg)
+{
+    struct child *c = arg;
+
+    c->pid = clone(child_main, c->stack, CLONE_VM | CLONE_VFORK | CLONE_PIDFD, c, &c->pidfd);
+    if (c->pid < 0)
+        return child_fail(c, "start");
+    _exit(0);
+}
+
+/* Runs fn on a stack of its own until it execs or exits. Its pid, or negative errno. */
+static int clone_child(struct child *c, int (*fn)(void *), char *stack, int flags, int *ret_pidfd)
+{
+    sigset_t all, old;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &old);
+    int pid = clone(fn, stack, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | flags, c, ret_pidfd);
+    int error = errno;
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return pid < 0 ? -error : pid;
+}
+
 int bx_spawn_wait(int pidfd)
 {
     siginfo_t si = { 0 };
@@ -108,7 +137,6 @@ int bx_spawn(const struct bx_spawn *s, pid_t *ret_pid, struct bx_err *err)
 {
     struct child c = { .s = s, .envp = s->envp ? s->envp : environ, .above = 3 };
     bx_cleanup_close int null = -1;
-    sigset_t all, old;
     int pidfd = -1, pid;
 
     if (s->n_fds > BX_SPAWN_FDS_MAX)
@@ -120,22 +148,27 @@ int bx_spawn(const struct bx_spawn *s, pid_t *ret_pid, struct bx_err *err)
     if (null < 0)
         return bx_fail(err, BX_ERESOURCE, errno, "open /dev/null");
     c.null = null;
-    char *stack = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    char *stack = mmap(NULL, 2 * STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
     if (stack == MAP_FAILED)
         return bx_fail(err, BX_ERESOURCE, errno, "spawn %s", s->path);
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &old);
-    pid = clone(child_main, stack + STACK_SIZE, CLONE_VM | CLONE_VFORK | CLONE_PIDFD, &c, &pidfd);
-    int error = errno;
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    (void)munmap(stack, STACK_SIZE);
+    c.stack = stack + STACK_SIZE;
+    c.pidfd = -1;
+    pid = clone_child(&c, s->orphan ? between_main : child_main, stack + 2 * STACK_SIZE, s->orphan ? CLONE_FILES : 0, &pidfd);
+    (void)munmap(stack, 2 * STACK_SIZE);
 
     if (pid < 0)
-        return bx_fail(err, BX_ERESOURCE, error, "spawn %s", s->path);
-    if (c.error) {
+        return bx_fail(err, BX_ERESOURCE, -pid, "spawn %s", s->path);
+    if (s->orphan || c.error) {
         (void)bx_spawn_wait(pidfd);
         bx_close(pidfd);
+    }
+    if (s->orphan) {
+        pid = c.pid;
+        pidfd = c.pidfd;
+    }
+    if (c.error) {
+        if (s->orphan)
+            bx_close(pidfd);
         return bx_fail(err, c.error == ENOENT ? BX_ENOTFOUND : BX_EINTERNAL, c.error, "%s %s", c.step, s->path);
     }
     if (ret_pid)

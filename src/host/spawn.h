@@ -36,6 +36,7 @@ struct bx_spawn {
     size_t n_fds;
     const char *cwd;               /* NULL = the caller's */
     bool new_session;              /* setsid: it does not get the terminal's signals */
+    bool orphan;                   /* it is not our child: init reaps it. Its pidfd can kill it and tells its end, but not its status */
 };
 
 /* The new process's pidfd (caller owns), or negative with err: also when its exec failed. ret_pid may be NULL. */

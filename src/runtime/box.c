@@ -114,7 +114,7 @@ int bx_box_dir(struct bx_box *b, struct bx_err *err)
 
 static bool box_needed(const struct bx_box *b)
 {
-    return b->refs > 0 || b->start || b->settle || b->conn || b->shim || b->up_ops.first || b->down_ops.first;
+    return b->refs > 0 || b->start || b->settle || b->conn || b->up_ops.first || b->down_ops.first;
 }
 
 void bx_sweep(struct bx_source *s, void *ud)
@@ -165,7 +165,6 @@ void bx_boxes_end(struct CBoxliteRuntime *rt)
         bx_settle_free(b->settle);
         b->settle = NULL;
         bx_conn_close(b, &why);
-        b->shim = bx_source_remove(b->shim);
         while (b->execs)
             bx_exec_fail(b->execs, &why);
         bx_op_list_answer(&b->up_ops, &why);

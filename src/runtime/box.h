@@ -47,7 +47,6 @@ struct bx_box {
     struct bx_start *start;
     struct bx_settle *settle;
     struct bx_conn *conn;
-    struct bx_source *shim; /* child source of a shim that we spawned; lives on after the connection */
     struct bx_op_list up_ops;
     struct bx_op_list down_ops;
     struct CExecutionHandle *execs; /* each holds a reference */

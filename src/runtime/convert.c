@@ -167,14 +167,16 @@ static void on_progress(void *ud, uint64_t done, uint64_t total)
     bx_progress(c->rt, c->box_id, "convert the image", done, total);
 }
 
-static void on_unpacked(void *ud, int status, const char *text, size_t len)
+static void on_unpacked(void *ud, const char *text, size_t len)
 {
     struct bx_convert *c = ud;
     struct bx_err err = BX_ERR_INIT;
     int r;
 
     c->job = NULL;
-    r = status == 0 ? publish(c, &err) : bx_job_error("boxlite-unpack", status, text, len, &err);
+    r = bx_job_unpack_result(text, len, &err);
+    if (r == 0)
+        r = publish(c, &err);
     convert_end(c, r < 0 ? &err : NULL);
 }
 

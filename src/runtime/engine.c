@@ -168,7 +168,7 @@ static void tell(struct CBoxliteRuntime *rt, const struct bx_host_facts *facts, 
     }
 }
 
-static void on_probe(void *ud, int status, const char *text, size_t len)
+static void on_probe(void *ud, const char *text, size_t len)
 {
     struct CBoxliteRuntime *rt = ud;
     struct bx_verdict *v = rt->verdict;
@@ -177,8 +177,8 @@ static void on_probe(void *ud, int status, const char *text, size_t len)
     int r;
 
     v->probe = NULL;
-    r = status == 0 ? bx_shim_probe_parse(text, len, line, sizeof(line), &v->facts.tsc_khz, &err)
-                    : bx_fail(&err, BX_EENGINE, 0, "boxlite-shim ended with %d while it judged the engine", status);
+    r = len > 0 ? bx_shim_probe_parse(text, len, line, sizeof(line), &v->facts.tsc_khz, &err)
+                : bx_fail(&err, BX_EENGINE, 0, "boxlite-shim ended without a word while it judged the engine");
     if (r >= 0)
         r = verdict_parse(line, &v->facts.verdict, &err);
     if (r < 0) {

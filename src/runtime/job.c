@@ -16,19 +16,15 @@
 #include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 struct bx_job {
     struct bx_job *next;
     struct CBoxliteRuntime *rt;
-    struct bx_source *child;
-    int pidfd; /* a copy, for killing */
+    int pidfd;
     int out_fd;
     struct bx_source *out;
     struct bx_buf text;
-    int status;
-    bool ended, eof;
     size_t seen; /* of text, by progress */
     bx_job_progress_fn *progress;
     bx_job_fn *fn;
@@ -49,31 +45,11 @@ static void job_unlink(struct bx_job *j)
 static void job_free(struct bx_job *j)
 {
     job_unlink(j);
-    bx_source_remove(j->child);
     bx_source_remove(j->out);
     bx_close(j->out_fd);
     bx_close(j->pidfd);
     bx_buf_done(&j->text);
     free(j);
-}
-
-static void job_check(struct bx_job *j)
-{
-    if (!j->ended || !j->eof)
-        return;
-    job_unlink(j);
-    j->fn(j->ud, j->status, (const char *)bx_buf_data(&j->text), bx_buf_len(&j->text));
-    job_free(j);
-}
-
-static void job_on_child(struct bx_source *s, int status, void *ud)
-{
-    struct bx_job *j = ud;
-
-    (void)s;
-    j->ended = true;
-    j->status = status;
-    job_check(j);
 }
 
 void bx_job_on_progress(struct bx_job *j, bx_job_progress_fn *fn)
@@ -99,7 +75,7 @@ static void job_progress(struct bx_job *j)
     }
 }
 
-int bx_job_error(const char *program, int status, const char *text, size_t len, struct bx_err *err)
+int bx_job_unpack_result(const char *text, size_t len, struct bx_err *err)
 {
     char line[BX_ERR_MSG_MAX + 32], msg[BX_ERR_MSG_MAX];
     size_t start = len > 0 ? len - 1 : 0; /* before the last end of line */
@@ -107,15 +83,15 @@ int bx_job_error(const char *program, int status, const char *text, size_t len, 
 
     while (start > 0 && text[start - 1] != '\n')
         start--;
-    snprintf(line, sizeof(line), "%.*s", (int)BX_MIN(len - start, sizeof(line) - 1), text + start);
+    snprintf(line, sizeof(line), "%.*s", (int)BX_MIN(len - start, sizeof(line) - 1), len > 0 ? text + start : "");
     line[strcspn(line, "\n")] = '\0';
+    if (bx_starts_with(line, "ok "))
+        return 0;
     if (sscanf(line, "error %d %n", &code, &at) == 1 && at > 0 && code > 0 && code < BX_ECODE_MAX) {
         bx_str_printable(msg, sizeof(msg), line + at, strlen(line + at));
         return bx_fail(err, (enum bx_code)code, 0, "%s", msg);
     }
-    if (status > 128)
-        return bx_fail(err, BX_EIMAGE, 0, "%s was ended by signal %d", program, status - 128);
-    return bx_fail(err, BX_EINTERNAL, 0, "%s ended with %d and without a word", program, status);
+    return bx_fail(err, BX_EIMAGE, 0, "boxlite-unpack ended without a word: it crashed, or was killed");
 }
 
 static void job_on_out(struct bx_source *s, int fd, uint32_t events, void *ud)
@@ -133,11 +109,10 @@ static void job_on_out(struct bx_source *s, int fd, uint32_t events, void *ud)
         job_progress(j);
         return;
     }
-    bx_source_remove(s);
-    j->out = NULL;
-    j->out_fd = bx_close(j->out_fd);
-    j->eof = true;
-    job_check(j);
+    (void)s;
+    job_unlink(j);
+    j->fn(j->ud, (const char *)bx_buf_data(&j->text), bx_buf_len(&j->text));
+    job_free(j);
 }
 
 struct bx_job *bx_job_start(struct CBoxliteRuntime *rt, const struct bx_spawn *s, int answer_fd, bx_job_fn *fn, void *ud,
@@ -146,63 +121,44 @@ struct bx_job *bx_job_start(struct CBoxliteRuntime *rt, const struct bx_spawn *s
     struct bx_spawn_fd fds[BX_SPAWN_FDS_MAX];
     struct bx_spawn spawn = *s;
     bx_cleanup_close int write_end = -1;
-    int pipe_fds[2] = { -1, -1 }, pidfd;
+    int pipe_fds[2];
     struct bx_job *j = calloc(1, sizeof(*j));
 
-    if (!j || s->n_fds + 1 > BX_SPAWN_FDS_MAX) {
+    if (!j || s->n_fds + 1 > BX_SPAWN_FDS_MAX || pipe2(pipe_fds, O_CLOEXEC) < 0) {
+        bx_fail(err, BX_ERESOURCE, errno, "start %s", s->argv[0]);
         free(j);
-        bx_fail(err, BX_ERESOURCE, ENOMEM, "start %s", s->argv[0]);
         return NULL;
     }
     j->rt = rt;
     j->fn = fn;
     j->ud = ud;
-    j->out_fd = j->pidfd = -1;
-    j->eof = answer_fd < 0;
+    j->out_fd = pipe_fds[0];
+    write_end = pipe_fds[1];
     bx_buf_init(&j->text, BX_JOB_TEXT_MAX);
+    bx_fd_nonblock(j->out_fd, true);
     memcpy(fds, s->fds, s->n_fds * sizeof(fds[0]));
-    if (answer_fd >= 0) {
-        if (pipe2(pipe_fds, O_CLOEXEC) < 0) {
-            bx_fail(err, BX_ERESOURCE, errno, "make a pipe");
-            goto fail;
-        }
-        j->out_fd = pipe_fds[0];
-        write_end = pipe_fds[1];
-        bx_fd_nonblock(j->out_fd, true);
-        fds[spawn.n_fds++] = (struct bx_spawn_fd){ write_end, answer_fd };
-    }
+    fds[spawn.n_fds++] = (struct bx_spawn_fd){ write_end, answer_fd };
     spawn.fds = fds;
-    pidfd = bx_spawn(&spawn, NULL, err);
-    if (pidfd < 0)
-        goto fail;
-    j->pidfd = fcntl(pidfd, F_DUPFD_CLOEXEC, 3);
-    j->child = bx_loop_add_child(rt->loop, pidfd, job_on_child, j);
-    if (j->out_fd >= 0)
-        j->out = bx_loop_add_fd(rt->loop, j->out_fd, BX_READ, job_on_out, j);
+    spawn.orphan = true;
     j->next = rt->jobs;
     rt->jobs = j;
-    if (!j->child || j->pidfd < 0 || (j->out_fd >= 0 && !j->out)) {
+    j->pidfd = bx_spawn(&spawn, NULL, err);
+    if (j->pidfd >= 0) {
+        j->out = bx_loop_add_fd(rt->loop, j->out_fd, BX_READ, job_on_out, j);
+        if (j->out)
+            return j;
         bx_fail(err, BX_ERESOURCE, errno, "watch %s", s->argv[0]);
-        bx_job_kill(j);
-        return NULL;
     }
-    return j;
-fail:
-    job_free(j);
+    bx_job_kill(j);
     return NULL;
 }
 
 struct bx_job *bx_job_kill(struct bx_job *j)
 {
-    siginfo_t info;
-
     if (!j)
         return NULL;
-    if (!j->ended && j->pidfd >= 0) {
-        j->child = bx_source_remove(j->child);
+    if (j->pidfd >= 0)
         syscall(SYS_pidfd_send_signal, j->pidfd, SIGKILL, NULL, 0);
-        waitid(P_PIDFD, (id_t)j->pidfd, &info, WEXITED | __WALL); /* it dies at once: no I/O of ours holds it */
-    }
     job_free(j);
     return NULL;
 }

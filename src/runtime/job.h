@@ -10,17 +10,18 @@
 
 struct bx_job;
 
-/* status: exit code or 128+N; text: what it wrote to its answer pipe. The job is freed after the call. */
-typedef void bx_job_fn(void *ud, int status, const char *text, size_t len);
+/* It has ended, or at least closed its answer pipe; text is what it wrote to it. Our programs say there how it went: an orphan has no exit
+ * status (host/spawn.h tells why it is one). The job is freed after the call. */
+typedef void bx_job_fn(void *ud, const char *text, size_t len);
 
-/* Spawns s with one more descriptor, answer_fd, the write end of the answer pipe (-1: none). */
+/* Spawns s with one more descriptor, answer_fd, the write end of the answer pipe. */
 struct bx_job *bx_job_start(struct CBoxliteRuntime *rt, const struct bx_spawn *s, int answer_fd, bx_job_fn *fn, void *ud,
                             struct bx_err *err);
 /* Calls fn(ud, done, total) for each "progress DONE TOTAL" line as it comes. */
 typedef void bx_job_progress_fn(void *ud, uint64_t done, uint64_t total);
 void bx_job_on_progress(struct bx_job *j, bx_job_progress_fn *fn);
-/* The answer's last line as error: "error CODE MESSAGE", or nothing sensible. Always negative. */
-int bx_job_error(const char *program, int status, const char *text, size_t len, struct bx_err *err);
+/* What boxlite-unpack said in its last line: 0 for "ok ...", else the error. */
+int bx_job_unpack_result(const char *text, size_t len, struct bx_err *err);
 /* Kills it; fn is not called. Accepts NULL; returns NULL. */
 struct bx_job *bx_job_kill(struct bx_job *j);
 void bx_jobs_end(struct CBoxliteRuntime *rt);

@@ -244,22 +244,22 @@ static struct bx_job *spawn_unpack(struct load *l, const char *mode, int in, int
 }
 
 /* The digest in the answer of `boxlite-unpack hash`. */
-static int hash_answer(int status, const char *text, size_t len, char digest[72], struct bx_err *err)
+static int hash_answer(const char *text, size_t len, char digest[72], struct bx_err *err)
 {
     bx_cleanup_free char *copy = strndup(text, len);
     const char *line = copy ? strstr(copy, "file ") : NULL;
     unsigned long long size;
     char hex[65];
 
-    if (status != 0)
-        return bx_job_error("boxlite-unpack", status, text, len, err);
+    if (bx_job_unpack_result(text, len, err) < 0)
+        return -err->code;
     if (!line || (line != copy && line[-1] != '\n') || sscanf(line, "file %llu %64s", &size, hex) != 2)
         return bx_fail(err, BX_EINTERNAL, 0, "boxlite-unpack did not say what the file's digest is");
     snprintf(digest, 72, "sha256:%s", hex);
     return 0;
 }
 
-static void on_hashed(void *ud, int status, const char *text, size_t len)
+static void on_hashed(void *ud, const char *text, size_t len)
 {
     struct load *l = ud;
     struct bx_err err = BX_ERR_INIT;
@@ -267,7 +267,7 @@ static void on_hashed(void *ud, int status, const char *text, size_t len)
     int r;
 
     l->job = NULL;
-    r = hash_answer(status, text, len, digest, &err);
+    r = hash_answer(text, len, digest, &err);
     if (r == 0 && !bx_streq(digest, l->want))
         r = bx_fail(&err, BX_EIMAGE, 0, "wrong digest: the file for %s has %s", l->want, digest);
     if (r == 0)
@@ -631,7 +631,7 @@ static int write_manifest(struct load *l, const struct bx_docker_save_item *item
 }
 
 /* The digest of our manifest: it becomes a blob like any other. */
-static void on_manifest_hashed(void *ud, int status, const char *text, size_t len)
+static void on_manifest_hashed(void *ud, const char *text, size_t len)
 {
     struct load *l = ud;
     struct bx_err err = BX_ERR_INIT;
@@ -639,7 +639,7 @@ static void on_manifest_hashed(void *ud, int status, const char *text, size_t le
     int r;
 
     l->job = NULL;
-    r = hash_answer(status, text, len, digest, &err);
+    r = hash_answer(text, len, digest, &err);
     if (r == 0) {
         snprintf(l->want, sizeof(l->want), "%s", digest);
         l->then = follow;
@@ -702,7 +702,7 @@ static int take_members(struct load *l, const char *text, size_t len, struct bx_
     return r;
 }
 
-static void on_scanned(void *ud, int status, const char *text, size_t len)
+static void on_scanned(void *ud, const char *text, size_t len)
 {
     bx_cleanup_free char *docker_text = NULL, *index_text = NULL;
     struct load *l = ud;
@@ -711,7 +711,9 @@ static void on_scanned(void *ud, int status, const char *text, size_t len)
     int r;
 
     l->job = NULL;
-    r = status == 0 ? take_members(l, text, len, &err) : bx_job_error("boxlite-unpack", status, text, len, &err);
+    r = bx_job_unpack_result(text, len, &err);
+    if (r == 0)
+        r = take_members(l, text, len, &err);
     index = member_named(l, "index.json", false);
     docker = member_named(l, "manifest.json", false);
     if (r == 0 && docker)

@@ -379,13 +379,21 @@ static bool give_up_kvm(struct bx_start *s)
     return true;
 }
 
-static void on_template(void *ud, int status, const char *text, size_t len)
+static bool template_exists(const struct bx_start *s)
+{
+    char path[BX_VM_NAME_MAX + 8];
+
+    snprintf(path, sizeof(path), "%s/key", s->key.name);
+    return faccessat(s->box->rt->templates_fd, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+static void on_template(void *ud, const char *text, size_t len)
 {
     struct bx_start *s = ud;
     struct bx_err err = BX_ERR_INIT;
 
     s->template_job = NULL;
-    if (status == 0) {
+    if (len == 0 && template_exists(s)) {
         forget_failure(s);
         step_spawn(s);
         return;
@@ -393,7 +401,7 @@ static void on_template(void *ud, int status, const char *text, size_t len)
     if (len > 0)
         bx_shim_error_parse(text, len, &err);
     else
-        bx_fail(&err, BX_EENGINE, 0, "boxlite-shim ended with %d while it made the template", status);
+        bx_fail(&err, BX_EENGINE, 0, "boxlite-shim ended without a word while it made the template");
     remember_failure(s, &err);
     if (!give_up_kvm(s))
         bx_box_start_failed(s->box, &err);
@@ -415,14 +423,6 @@ static int make_template(struct bx_start *s, struct bx_err *err)
         return -err->code;
     bx_progress(rt, s->box->id, "make the machine's template", 0, 0);
     return 0;
-}
-
-static bool template_exists(const struct bx_start *s)
-{
-    char path[BX_VM_NAME_MAX + 8];
-
-    snprintf(path, sizeof(path), "%s/key", s->key.name);
-    return faccessat(s->box->rt->templates_fd, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 static void step_template(struct bx_start *s)
@@ -563,16 +563,6 @@ static int plan_box(struct bx_start *s, struct bx_shim_plan *p, struct bx_err *e
     return 0;
 }
 
-static void on_shim_end(struct bx_source *src, int status, void *ud)
-{
-    struct bx_box *b = ud;
-
-    (void)status; /* the link and the exit record tell how it went; this only reaps */
-    b->shim = bx_source_remove(src);
-    bx_box_ref(b);
-    bx_box_unref(b); /* nobody may need it any more */
-}
-
 static int spawn_shim(struct bx_start *s, const struct bx_shim_plan *plan, int fds[2], struct bx_err *err)
 {
     BX_CLEANUP(bx_shim_spawn_done) struct bx_shim_spawn spawn = { .plan_fd = -1 };
@@ -584,14 +574,12 @@ static int spawn_shim(struct bx_start *s, const struct bx_shim_plan *plan, int f
         return r;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0)
         return bx_fail(err, BX_ERESOURCE, errno, "connect to the box");
+    spawn.spawn.orphan = true; /* it may outlive us; its end is told by its link and its lock */
     spawn.fds[spawn.spawn.n_fds++] = (struct bx_spawn_fd){ fds[1], LINK_FD };
     pidfd = bx_spawn(&spawn.spawn, NULL, err);
     fds[1] = bx_close(fds[1]);
-    if (pidfd < 0)
-        return pidfd;
-    b->shim = bx_source_remove(b->shim);
-    b->shim = bx_loop_add_child(b->rt->loop, pidfd, on_shim_end, b);
-    return b->shim ? 0 : bx_fail(err, BX_ERESOURCE, errno, "watch boxlite-shim");
+    bx_close(pidfd);
+    return pidfd < 0 ? pidfd : 0;
 }
 
 static int launch(struct bx_start *s, struct bx_err *err)
