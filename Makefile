@@ -31,6 +31,7 @@ test: all  ## unit, wire, jail and VM suites, the rules of the house, the fuzzer
 	@meson test -C $(BUILD) --print-errorlogs
 
 bench: all $(BUILD)/image/index.json  ## measure, beside other ways to run a command; table and build/bench.json
+	@ninja -C $(BUILD) --quiet bxbench
 	@bench/bench.py --build $(BUILD) --image $(BUILD)/image
 
 FUZZ_SECONDS ?= 60
