@@ -32,7 +32,7 @@ test: all  ## unit, wire, jail and VM suites, the rules of the house, the fuzzer
 
 bench: all $(BUILD)/image/index.json  ## measure, beside other ways to run a command; table and build/bench.json
 	@ninja -C $(BUILD) --quiet bxbench
-	@bench/bench.py --build $(BUILD) --image $(BUILD)/image
+	@python3 bench/bench.py --build $(BUILD) --image $(BUILD)/image
 
 FUZZ_SECONDS ?= 60
 fuzz:  ## run each fuzzer with libFuzzer, FUZZ_SECONDS each (60)
