@@ -6,9 +6,13 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/sysinfo.h>
 
 #include "base/log.h"
 
+#define AGENT_OWN (12 * 1024 * 1024) /* memory reserved for the agent itself, beside kept output */
+#define KEPT_MIN (4 * 1024 * 1024)
+#define KEPT_MAX (64 * 1024 * 1024)
 #define RESUME_ROOM (BX_PORT_DATA_MAX / 2)
 
 void bx_agent_send(struct bx_agent *a, uint16_t type, const void *msg)
@@ -172,6 +176,28 @@ static void bulk_lost(struct bx_port *p, void *ud)
     (void)ud;
 }
 
+/* All of the container that a template can hold. */
+static int prepare(struct bx_agent *a, struct bx_err *err)
+{
+    struct sysinfo si;
+    uint64_t total;
+    int r;
+
+    if (sysinfo(&si) < 0)
+        return bx_fail(err, BX_EENGINE, errno, "sysinfo");
+    total = (uint64_t)si.totalram * si.mem_unit;
+    a->execs.kept_max = (size_t)BX_MIN(BX_MAX(total / 32, (uint64_t)KEPT_MIN), (uint64_t)KEPT_MAX);
+    r = bx_cgroups_boot(&a->cgroups, err);
+    if (r >= 0)
+        r = bx_cgroups_guard_devices(&a->cgroups, err);
+    if (r >= 0)
+        r = bx_container_prepare(&a->container, a->cgroups.box, err);
+    if (r >= 0)
+        r = bx_cgroups_limit(&a->cgroups, AGENT_OWN + a->execs.kept_max, err);
+    bx_cgroups_prepare(&a->cgroups);
+    return r;
+}
+
 int bx_agent_init(struct bx_agent *a, const int ports[2], int uevent_fd, struct bx_err *err)
 {
     int r;
@@ -183,14 +209,12 @@ int bx_agent_init(struct bx_agent *a, const int ports[2], int uevent_fd, struct 
     a->loop = bx_loop_new();
     if (!a->loop || a->box.null_fd < 0)
         return bx_fail(err, BX_EENGINE, errno, "event loop");
-    r = bx_cgroups_boot(&a->cgroups, err);
-    if (r >= 0)
-        r = bx_cgroups_guard_devices(&a->cgroups, err);
+    bx_execs_init(&a->execs, a->loop, &a->control.link, &a->cgroups);
+    r = prepare(a, err);
     if (r >= 0)
         r = bx_port_init(&a->control, a->loop, "control", ports[0], &control_ops, control_lost, a, err);
     if (r >= 0)
         r = bx_port_init(&a->bulk, a->loop, "bulk", ports[1], &bulk_ops, bulk_lost, a, err);
-    bx_execs_init(&a->execs, a->loop, &a->control.link, &a->cgroups);
     return r;
 }
 

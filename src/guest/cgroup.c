@@ -127,33 +127,40 @@ int bx_cgroups_boot(struct bx_cgroups *cs, struct bx_err *err)
     return bx_cgroups_open(cs, box, err);
 }
 
-int bx_cgroups_start(struct bx_cgroups *cs, uint64_t reserve, uint64_t pids, struct bx_err *err)
+static int write_number(int dir, const char *name, uint64_t value, struct bx_err *err)
+{
+    char number[32];
+    int r;
+
+    snprintf(number, sizeof(number), "%llu", (unsigned long long)value);
+    r = write_at(dir, name, number);
+    return r < 0 ? bx_fail(err, BX_EENGINE, -r, "set %s to %s", name, number) : 0;
+}
+
+int bx_cgroups_set_pids(struct bx_cgroups *cs, uint64_t pids, struct bx_err *err)
+{
+    return write_number(cs->box, "pids.max", pids, err);
+}
+
+int bx_cgroups_limit(struct bx_cgroups *cs, uint64_t reserve, struct bx_err *err)
 {
     struct sysinfo si;
     uint64_t total;
-    char number[32];
     int r;
 
     if (sysinfo(&si) < 0)
         return bx_fail(err, BX_EENGINE, errno, "sysinfo");
     total = (uint64_t)si.totalram * si.mem_unit;
     reserve = BX_MIN(reserve, total / 4);
-    snprintf(number, sizeof(number), "%llu", (unsigned long long)(total - reserve));
-    r = write_at(cs->box, "memory.max", number);
+    r = write_number(cs->box, "memory.max", total - reserve, err);
+    if (r >= 0)
+        r = write_number(cs->box, "../agent/memory.min", reserve, err);
+    if (r >= 0)
+        r = bx_cgroups_set_pids(cs, BX_PIDS_DEFAULT, err);
     if (r < 0)
-        return bx_fail(err, BX_EENGINE, -r, "set memory.max to %s", number);
-    snprintf(number, sizeof(number), "%llu", (unsigned long long)reserve);
-    r = write_at(cs->box, "../agent/memory.min", number);
-    if (r < 0)
-        return bx_fail(err, BX_EENGINE, -r, "set the agent's memory.min to %s", number);
-    snprintf(number, sizeof(number), "%llu", (unsigned long long)(pids ? pids : BX_PIDS_DEFAULT));
-    r = write_at(cs->box, "pids.max", number);
-    if (r < 0)
-        return bx_fail(err, BX_EENGINE, -r, "set pids.max to %s", number);
+        return r;
     r = write_at(cs->box, "cgroup.subtree_control", "+memory +pids");
-    if (r < 0)
-        return bx_fail(err, BX_EENGINE, -r, "turn on controllers below the box's cgroup");
-    return 0;
+    return r < 0 ? bx_fail(err, BX_EENGINE, -r, "turn on controllers below the box's cgroup") : 0;
 }
 
 static struct bx_cgroup *cgroup_free(struct bx_cgroup *cg)

@@ -47,8 +47,11 @@ struct bx_cgroups {
 int bx_cgroups_boot(struct bx_cgroups *cs, struct bx_err *err);
 /* devices.c: lets the box's processes open Docker's default devices only. After bx_cgroups_boot. */
 int bx_cgroups_guard_devices(struct bx_cgroups *cs, struct bx_err *err);
-/* Sets the limits of the box and lets it have sub-groups: from then on no process can be in `box` itself. */
-int bx_cgroups_start(struct bx_cgroups *cs, uint64_t reserve, uint64_t pids, struct bx_err *err);
+/* Limits of the box: all memory but `reserve`, the default number of processes; and lets it have sub-groups: from then
+ * on no process can be in `box` itself. Before parking. */
+int bx_cgroups_limit(struct bx_cgroups *cs, uint64_t reserve, struct bx_err *err);
+/* Another number of processes. */
+int bx_cgroups_set_pids(struct bx_cgroups *cs, uint64_t pids, struct bx_err *err);
 /* Uses an open directory as the box (tests, with plain files instead of a hierarchy). */
 int bx_cgroups_open(struct bx_cgroups *cs, int box_fd, struct bx_err *err);
 void bx_cgroups_done(struct bx_cgroups *cs);

@@ -2,7 +2,6 @@
 /* container.c - see container.h. */
 #include "guest/container.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -13,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -34,18 +34,18 @@ int umount2(const char *, int);
 #define M_NOEXEC 8ul
 #define M_REMOUNT 32ul
 #define M_BIND 4096ul
-#define M_MOVE 8192ul
 #define M_REC 16384ul
 #define M_PRIVATE (1ul << 18)
 #define M_STRICTATIME (1ul << 24)
 #define U_DETACH 2
 
+#define STAGE "/stage"
+
 struct child {
-    const struct bx_container_plan *plan;
-    int report;
+    int control;
 };
 
-/* --- mounts --- */
+/* --- the first half: everything but the root, under STAGE --- */
 
 struct mount_entry {
     const char *type, *target, *data;
@@ -54,30 +54,35 @@ struct mount_entry {
 };
 
 static const struct mount_entry mounts[] = {
-    { "proc", "/proc", NULL, M_NOSUID | M_NODEV | M_NOEXEC, false },
-    { "tmpfs", "/dev", "mode=755,size=65536k", M_NOSUID | M_STRICTATIME, false },
-    { "devpts", "/dev/pts", "newinstance,ptmxmode=0666,mode=0620,gid=5", M_NOSUID | M_NOEXEC, false },
-    { "tmpfs", "/dev/shm", "mode=1777,size=65536k", M_NOSUID | M_NODEV | M_NOEXEC, false },
-    { "mqueue", "/dev/mqueue", NULL, M_NOSUID | M_NODEV | M_NOEXEC, true },
-    { "sysfs", "/sys", NULL, M_RDONLY | M_NOSUID | M_NODEV | M_NOEXEC, false },
-    { "cgroup2", "/sys/fs/cgroup", NULL, M_RDONLY | M_NOSUID | M_NODEV | M_NOEXEC, false },
-    { "tmpfs", "/tmp", "mode=1777,size=50%", M_NOSUID | M_NODEV, false },
+    { "proc", STAGE "/proc", NULL, M_NOSUID | M_NODEV | M_NOEXEC, false },
+    { "tmpfs", STAGE "/dev", "mode=755,size=65536k", M_NOSUID | M_STRICTATIME, false },
+    { "devpts", STAGE "/dev/pts", "newinstance,ptmxmode=0666,mode=0620,gid=5", M_NOSUID | M_NOEXEC, false },
+    { "tmpfs", STAGE "/dev/shm", "mode=1777,size=65536k", M_NOSUID | M_NODEV | M_NOEXEC, false },
+    { "mqueue", STAGE "/dev/mqueue", NULL, M_NOSUID | M_NODEV | M_NOEXEC, true },
+    { "sysfs", STAGE "/sys", NULL, M_RDONLY | M_NOSUID | M_NODEV | M_NOEXEC, false },
+    { "cgroup2", STAGE "/sys/fs/cgroup", NULL, M_RDONLY | M_NOSUID | M_NODEV | M_NOEXEC, false },
+    { "tmpfs", STAGE "/tmp", "mode=1777,size=50%", M_NOSUID | M_NODEV, false },
 };
+
+/* The mounts that are moved, with those below them. */
+static const char *const staged[] = { "/proc", "/dev", "/sys", "/tmp" };
 
 static int mount_all(struct bx_err *err)
 {
+    if (mkdir(STAGE, 0755) < 0 && errno != EEXIST)
+        return bx_fail(err, BX_EENGINE, errno, "make " STAGE);
     for (size_t i = 0; i < BX_ARRAY_SIZE(mounts); i++) {
         const struct mount_entry *m = &mounts[i];
 
-        if (mkdir(m->target, 0755) < 0 && errno != EEXIST && errno != EROFS)
-            return bx_fail(err, BX_EENGINE, errno, "make %s in the container", m->target);
+        if (mkdir(m->target, 0755) < 0 && errno != EEXIST)
+            return bx_fail(err, BX_EENGINE, errno, "make %s", m->target);
         if (mount(m->type, m->target, m->type, m->flags, m->data) == 0)
             continue;
         if (m->optional && errno == ENODEV) {
             rmdir(m->target);
             continue;
         }
-        return bx_fail(err, BX_EENGINE, errno, "mount %s in the container", m->target);
+        return bx_fail(err, BX_EENGINE, errno, "mount %s", m->target);
     }
     return 0;
 }
@@ -86,15 +91,16 @@ static const struct {
     const char *path;
     unsigned major, minor;
 } nodes[] = {
-    { "/dev/null", 1, 3 },   { "/dev/zero", 1, 5 },    { "/dev/full", 1, 7 },
-    { "/dev/random", 1, 8 }, { "/dev/urandom", 1, 9 }, { "/dev/tty", 5, 0 },
+    { STAGE "/dev/null", 1, 3 },   { STAGE "/dev/zero", 1, 5 },    { STAGE "/dev/full", 1, 7 },
+    { STAGE "/dev/random", 1, 8 }, { STAGE "/dev/urandom", 1, 9 }, { STAGE "/dev/tty", 5, 0 },
 };
 
 static const struct {
     const char *target, *path;
 } links[] = {
-    { "/proc/self/fd", "/dev/fd" },       { "/proc/self/fd/0", "/dev/stdin" }, { "/proc/self/fd/1", "/dev/stdout" },
-    { "/proc/self/fd/2", "/dev/stderr" }, { "pts/ptmx", "/dev/ptmx" },         { "/proc/kcore", "/dev/core" },
+    { "/proc/self/fd", STAGE "/dev/fd" },       { "/proc/self/fd/0", STAGE "/dev/stdin" },
+    { "/proc/self/fd/1", STAGE "/dev/stdout" }, { "/proc/self/fd/2", STAGE "/dev/stderr" },
+    { "pts/ptmx", STAGE "/dev/ptmx" },          { "/proc/kcore", STAGE "/dev/core" },
 };
 
 static int make_nodes(struct bx_err *err)
@@ -112,11 +118,20 @@ static int make_nodes(struct bx_err *err)
 
 /* Docker's lists. */
 static const char *const masked[] = {
-    "/proc/asound",     "/proc/acpi",        "/proc/kcore", "/proc/keys",    "/proc/latency_stats",
-    "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware",
-    "/sys/devices/virtual/powercap",
+    STAGE "/proc/asound",     STAGE "/proc/acpi",        STAGE "/proc/kcore", STAGE "/proc/keys",    STAGE "/proc/latency_stats",
+    STAGE "/proc/timer_list", STAGE "/proc/timer_stats", STAGE "/proc/sched_debug", STAGE "/proc/scsi", STAGE "/sys/firmware",
+    STAGE "/sys/devices/virtual/powercap",
 };
-static const char *const protected[] = { "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger" };
+static const char *const protected[] = { STAGE "/proc/bus", STAGE "/proc/fs", STAGE "/proc/irq", STAGE "/proc/sys", STAGE "/proc/sysrq-trigger" };
+
+/* Undone for a box that is to see everything. */
+static void unmask_paths(void)
+{
+    for (size_t i = 0; i < BX_ARRAY_SIZE(masked); i++)
+        umount2(masked[i] + strlen(STAGE), U_DETACH);
+    for (size_t i = 0; i < BX_ARRAY_SIZE(protected); i++)
+        umount2(protected[i] + strlen(STAGE), U_DETACH);
+}
 
 static int mask_paths(struct bx_err *err)
 {
@@ -129,7 +144,7 @@ static int mask_paths(struct bx_err *err)
         if (S_ISDIR(st.st_mode))
             r = mount("tmpfs", masked[i], "tmpfs", M_RDONLY | M_NOSUID | M_NODEV | M_NOEXEC, "size=0,nr_inodes=1");
         else
-            r = mount("/dev/null", masked[i], NULL, M_BIND, NULL);
+            r = mount(STAGE "/dev/null", masked[i], NULL, M_BIND, NULL);
         if (r < 0)
             return bx_fail(err, BX_EENGINE, errno, "mask %s", masked[i]);
     }
@@ -143,24 +158,13 @@ static int mask_paths(struct bx_err *err)
     return 0;
 }
 
+/* --- the second half --- */
+
 /* Generated files over those of the image: the disk is not written unless it lacks the name. */
 static const struct {
     const char *name;
     bool only_if_there; /* an image without it does without it */
 } etc_files[] = { { "hostname", false }, { "hosts", false }, { "resolv.conf", false }, { "machine-id", true } };
-
-static int take_etc(int fds[BX_ARRAY_SIZE(etc_files)], struct bx_err *err)
-{
-    char path[64];
-
-    for (size_t i = 0; i < BX_ARRAY_SIZE(etc_files); i++) {
-        snprintf(path, sizeof(path), BX_CONTAINER_ETC "/%s", etc_files[i].name);
-        fds[i] = (int)syscall(SYS_open_tree, AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-        if (fds[i] < 0)
-            return bx_fail(err, BX_EENGINE, errno, "take %s", path);
-    }
-    return 0;
-}
 
 static int touch(const char *path)
 {
@@ -174,7 +178,9 @@ static int touch(const char *path)
     return 0;
 }
 
-static int place_etc(const int fds[BX_ARRAY_SIZE(etc_files)], struct bx_err *err)
+#define ETC_FILES BX_ARRAY_SIZE(etc_files)
+
+static int place_etc(const int fds[ETC_FILES], struct bx_err *err)
 {
     struct stat st;
     char path[64];
@@ -182,7 +188,7 @@ static int place_etc(const int fds[BX_ARRAY_SIZE(etc_files)], struct bx_err *err
 
     if (mkdir("/etc", 0755) < 0 && errno != EEXIST)
         return bx_fail(err, BX_EENGINE, errno, "make /etc in the container");
-    for (size_t i = 0; i < BX_ARRAY_SIZE(etc_files); i++) {
+    for (size_t i = 0; i < ETC_FILES; i++) {
         snprintf(path, sizeof(path), "/etc/%s", etc_files[i].name);
         if (stat(path, &st) < 0) {
             if (etc_files[i].only_if_there)
@@ -197,14 +203,19 @@ static int place_etc(const int fds[BX_ARRAY_SIZE(etc_files)], struct bx_err *err
     return 0;
 }
 
-static int enter_root(struct bx_err *err)
+/* Root over "/", then what was prepared to its places. */
+static int enter_root(int root, const int prepared[BX_ARRAY_SIZE(staged)], struct bx_err *err)
 {
-    static const char *const ours[] = { "/run", "/dev", "/sys/fs/cgroup", "/sys", "/proc" };
-
-    for (size_t i = 0; i < BX_ARRAY_SIZE(ours); i++)
-        umount2(ours[i], U_DETACH);
-    if (chdir(BX_CONTAINER_ROOT) < 0 || mount(".", "/", NULL, M_MOVE, NULL) < 0 || chroot(".") < 0 || chdir("/") < 0)
+    if (syscall(SYS_move_mount, root, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0 || fchdir(root) < 0 ||
+        chroot(".") < 0 || chdir("/") < 0)
         return bx_fail(err, BX_EENGINE, errno, "enter the root of the container");
+    for (size_t i = 0; i < BX_ARRAY_SIZE(staged); i++) {
+        if (mkdir(staged[i], 0755) < 0 && errno != EEXIST)
+            return bx_fail(err, BX_EENGINE, errno, "make %s in the container", staged[i]);
+        if (syscall(SYS_move_mount, prepared[i], "", AT_FDCWD, staged[i],
+                    MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_SYMLINKS) < 0)
+            return bx_fail(err, BX_EENGINE, errno, "mount %s in the container", staged[i]);
+    }
     return 0;
 }
 
@@ -241,8 +252,9 @@ static int write_file(const char *path, const char *value)
 }
 
 /* In the agent's view still: the kernel is not to kill it, the cgroup namespace starts at the box, but it lives outside. */
-static int settle(const struct bx_container_plan *plan, struct bx_err *err)
+static int settle(struct bx_err *err)
 {
+    static const char *const agents[] = { "/run", "/dev", "/sys/fs/cgroup", "/sys", "/proc" };
     int r = write_file("/proc/self/oom_score_adj", "-1000");
 
     if (r < 0)
@@ -252,32 +264,47 @@ static int settle(const struct bx_container_plan *plan, struct bx_err *err)
     r = write_file(BX_CGROUP_ROOT "/agent/cgroup.procs", "0");
     if (r < 0)
         return bx_fail(err, BX_EENGINE, -r, "reaper: move into the agent's cgroup");
-    if (sethostname(plan->hostname, strlen(plan->hostname)) < 0)
-        return bx_fail(err, BX_EENGINE, errno, "set the host name");
     if (mount(NULL, "/", NULL, M_REC | M_PRIVATE, NULL) < 0)
         return bx_fail(err, BX_EENGINE, errno, "make mounts private");
+    for (size_t i = 0; i < BX_ARRAY_SIZE(agents); i++)
+        umount2(agents[i], U_DETACH);
     return 0;
 }
 
-static int set_up(const struct bx_container_plan *plan, struct bx_err *err)
+static int first_half(int prepared[BX_ARRAY_SIZE(staged)], struct bx_err *err)
 {
-    int etc[BX_ARRAY_SIZE(etc_files)];
+    char path[64];
     int r;
 
     umask(0);
-    r = settle(plan, err);
-    if (r >= 0)
-        r = take_etc(etc, err);
-    if (r >= 0)
-        r = enter_root(err);
+    r = settle(err);
     if (r >= 0)
         r = mount_all(err);
     if (r >= 0)
         r = make_nodes(err);
     if (r >= 0)
-        r = place_etc(etc, err);
-    if (r >= 0 && plan->protect)
         r = mask_paths(err);
+    for (size_t i = 0; r >= 0 && i < BX_ARRAY_SIZE(staged); i++) {
+        snprintf(path, sizeof(path), STAGE "%s", staged[i]);
+        prepared[i] = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (prepared[i] < 0)
+            r = bx_fail(err, BX_EENGINE, errno, "open %s", path);
+    }
+    return r;
+}
+
+static int second_half(const struct bx_container_plan *plan, const int prepared[BX_ARRAY_SIZE(staged)],
+                       const int fds[1 + ETC_FILES], struct bx_err *err)
+{
+    int r;
+
+    if (sethostname(plan->hostname, strlen(plan->hostname)) < 0)
+        return bx_fail(err, BX_EENGINE, errno, "set the host name");
+    r = enter_root(fds[0], prepared, err);
+    if (r >= 0)
+        r = place_etc(fds + 1, err);
+    if (r >= 0 && !plan->protect)
+        unmask_paths();
     if (r >= 0 && plan->working_dir[0])
         r = make_working_dir(plan->working_dir, plan->uid, plan->gid, err);
     return r;
@@ -308,19 +335,71 @@ static _Noreturn void reap_for_ever(void)
     }
 }
 
+/* The plan, one message with the mounts: root, then the files of /etc. */
+static int send_plan(int control, const struct bx_container_plan *plan, const int fds[1 + ETC_FILES])
+{
+    struct iovec iov = { .iov_base = (void *)plan, .iov_len = sizeof(*plan) };
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int) * (1 + ETC_FILES))];
+    } space = { .bytes = { 0 } };
+    struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &space, .msg_controllen = sizeof(space.bytes) };
+    struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof(int) * (1 + ETC_FILES));
+    memcpy(CMSG_DATA(c), fds, sizeof(int) * (1 + ETC_FILES));
+    return sendmsg(control, &msg, MSG_NOSIGNAL) == (ssize_t)sizeof(*plan) ? 0 : -errno;
+}
+
+static bool receive_plan(int control, struct bx_container_plan *plan, int fds[1 + ETC_FILES])
+{
+    struct iovec iov = { .iov_base = plan, .iov_len = sizeof(*plan) };
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int) * (1 + ETC_FILES))];
+    } space;
+    struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &space, .msg_controllen = sizeof(space.bytes) };
+    struct cmsghdr *c;
+
+    if (recvmsg(control, &msg, MSG_CMSG_CLOEXEC) != (ssize_t)sizeof(*plan))
+        return false;
+    c = CMSG_FIRSTHDR(&msg);
+    if (!c || c->cmsg_type != SCM_RIGHTS || c->cmsg_len != CMSG_LEN(sizeof(int) * (1 + ETC_FILES)))
+        return false;
+    memcpy(fds, CMSG_DATA(c), sizeof(int) * (1 + ETC_FILES));
+    return true;
+}
+
+static void report(int control, const struct bx_err *err)
+{
+    if (send(control, err, sizeof(*err), MSG_NOSIGNAL) < 0 || err->code != 0)
+        _exit(1);
+}
+
 static int reaper_main(void *arg)
 {
+    static struct bx_container_plan plan;
     struct child *c = arg;
     struct bx_err err = BX_ERR_INIT;
+    int prepared[BX_ARRAY_SIZE(staged)], fds[1 + ETC_FILES];
     sigset_t all;
 
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, NULL);
-    if (set_up(c->plan, &err) >= 0)
-        drop_everything(&err);
-    bx_write_full(c->report, &err, sizeof(err));
-    if (err.code != 0)
+    /* The agent's descriptors are none of its business. */
+    if (c->control != 3 && dup3(c->control, 3, O_CLOEXEC) < 0)
         _exit(1);
+    c->control = 3;
+    bx_close_from(4);
+    first_half(prepared, &err);
+    report(c->control, &err);
+    if (!receive_plan(c->control, &plan, fds))
+        _exit(1);
+    if (second_half(&plan, prepared, fds, &err) >= 0)
+        drop_everything(&err);
+    report(c->control, &err);
     bx_close_from(0);
     reap_for_ever();
 }
@@ -336,15 +415,63 @@ static int cut_bounding_set(uint64_t keep, struct bx_err *err)
     return 0;
 }
 
-static int open_views(struct bx_container *c, struct bx_err *err)
+/* What the reaper says of its half. It is ours, and says it soon or dies. */
+static int await_report(struct bx_container *c, struct bx_err *err)
+{
+    struct bx_err told;
+    ssize_t n;
+
+    do {
+        n = recv(c->control, &told, sizeof(told), 0);
+    } while (n < 0 && errno == EINTR);
+    if (n != (ssize_t)sizeof(told))
+        return bx_fail(err, BX_EENGINE, n < 0 ? errno : 0, "the container's reaper ended");
+    if (told.code == 0)
+        return 0;
+    if (err)
+        *err = told;
+    return -told.code;
+}
+
+static int open_root(const struct bx_container *c, struct bx_err *err)
 {
     char path[64];
+    int fd;
 
     snprintf(path, sizeof(path), "/proc/%d/root", (int)c->pid);
-    c->root_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (c->root_fd < 0)
-        return bx_fail(err, BX_EENGINE, errno, "open the container's root");
-    c->pts_fd = bx_open_in_root(c->root_fd, "dev/pts", O_PATH | O_DIRECTORY, 0);
+    fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return fd >= 0 ? fd : bx_fail(err, BX_EENGINE, errno, "open the container's root");
+}
+
+int bx_container_prepare(struct bx_container *c, int cgroup_fd, struct bx_err *err)
+{
+    struct clone_args ca = { 0 };
+    struct child child;
+    int ends[2], pidfd = -1, root, r;
+    long pid;
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+        return bx_fail(err, BX_EENGINE, errno, "prepare the container");
+    child.control = ends[1];
+    ca.flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_PIDFD | CLONE_INTO_CGROUP;
+    ca.pidfd = (uint64_t)(uintptr_t)&pidfd;
+    ca.exit_signal = SIGCHLD;
+    ca.cgroup = (uint64_t)cgroup_fd;
+    pid = bx_clone3(&ca, reaper_main, &child);
+    bx_close(ends[1]);
+    c->control = ends[0];
+    if (pid < 0)
+        return bx_fail(err, BX_EENGINE, (int)-pid, "prepare the container");
+    c->pid = (pid_t)pid;
+    c->pidfd = pidfd;
+    r = await_report(c, err);
+    if (r < 0)
+        return r;
+    root = open_root(c, err);
+    if (root < 0)
+        return root;
+    c->pts_fd = bx_open_in_root(root, STAGE "/dev/pts", O_PATH | O_DIRECTORY, 0);
+    bx_close(root);
     if (c->pts_fd < 0)
         return bx_fail(err, BX_EENGINE, -c->pts_fd, "open the container's terminals");
     if (setns(c->pidfd, CLONE_NEWPID) < 0)
@@ -352,46 +479,52 @@ static int open_views(struct bx_container *c, struct bx_err *err)
     return 0;
 }
 
+static int detached_copy(const char *path, struct bx_err *err)
+{
+    int fd = (int)syscall(SYS_open_tree, AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+
+    return fd >= 0 ? fd : bx_fail(err, BX_EENGINE, errno, "copy the mount of %s", path);
+}
+
+static int hand_over(struct bx_container *c, const struct bx_container_plan *plan, int fds[1 + ETC_FILES], struct bx_err *err)
+{
+    char path[64];
+    int r;
+
+    fds[0] = detached_copy(BX_CONTAINER_ROOT, err);
+    if (fds[0] < 0)
+        return fds[0];
+    for (size_t i = 0; i < ETC_FILES; i++) {
+        snprintf(path, sizeof(path), BX_CONTAINER_ETC "/%s", etc_files[i].name);
+        fds[1 + i] = detached_copy(path, err);
+        if (fds[1 + i] < 0)
+            return fds[1 + i];
+    }
+    r = send_plan(c->control, plan, fds);
+    return r < 0 ? bx_fail(err, BX_EENGINE, -r, "hand the root over to the container") : await_report(c, err);
+}
+
 int bx_container_start(struct bx_container *c, const struct bx_container_plan *plan, struct bx_err *err)
 {
-    struct clone_args ca = { 0 };
-    struct child child = { .plan = plan };
-    struct bx_err told;
-    int ends[2], pidfd = -1, r;
-    long pid;
+    int fds[1 + ETC_FILES], r;
 
-    if (pipe2(ends, O_CLOEXEC) < 0)
-        return bx_fail(err, BX_EENGINE, errno, "start the container");
-    child.report = ends[1];
-    ca.flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_PIDFD | CLONE_INTO_CGROUP;
-    ca.pidfd = (uint64_t)(uintptr_t)&pidfd;
-    ca.exit_signal = SIGCHLD;
-    ca.cgroup = (uint64_t)plan->cgroup_fd;
-    pid = bx_clone3(&ca, reaper_main, &child);
-    bx_close(ends[1]);
-    if (pid < 0) {
-        bx_close(ends[0]);
-        return bx_fail(err, BX_EENGINE, (int)-pid, "start the container");
-    }
-    c->pid = (pid_t)pid;
-    c->pidfd = pidfd;
-    r = bx_read_full(ends[0], &told, sizeof(told));
-    bx_close(ends[0]);
+    for (size_t i = 0; i < BX_ARRAY_SIZE(fds); i++)
+        fds[i] = -1;
+    r = hand_over(c, plan, fds, err);
+    for (size_t i = 0; i < BX_ARRAY_SIZE(fds); i++)
+        bx_close(fds[i]);
+    c->control = bx_close(c->control);
     if (r < 0)
-        return bx_fail(err, BX_EENGINE, -r, "the container's reaper ended");
-    if (told.code != 0) {
-        if (err)
-            *err = told;
-        return -told.code;
-    }
-    r = open_views(c, err);
-    return r < 0 ? r : cut_bounding_set(plan->capabilities, err);
+        return r;
+    c->root_fd = open_root(c, err);
+    return c->root_fd < 0 ? c->root_fd : cut_bounding_set(plan->capabilities, err);
 }
 
 void bx_container_stop(struct bx_container *c)
 {
     c->root_fd = bx_close(c->root_fd);
     c->pts_fd = bx_close(c->pts_fd);
+    c->control = bx_close(c->control);
     if (c->pidfd >= 0) {
         siginfo_t si;
 

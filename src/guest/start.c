@@ -17,7 +17,6 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
-#include <sys/sysinfo.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
@@ -25,15 +24,13 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/path.h"
 #include "base/str.h"
 #include "guest/agent.h"
 
 #define DISK "/dev/vda"
 #define DISK_WAIT_NS (5 * BX_SEC)
 #define UEVENTS_A_TURN 64
-#define AGENT_OWN (12 * 1024 * 1024) /* reserved for the agent itself, beside kept output */
-#define KEPT_MIN (4 * 1024 * 1024)
-#define KEPT_MAX (64 * 1024 * 1024)
 #ifndef EXT4_IOC_RESIZE_FS
 #define EXT4_IOC_RESIZE_FS _IOW('f', 16, uint64_t)
 #endif
@@ -140,47 +137,51 @@ static int mount_root(struct bx_agent *a, struct bx_err *err)
     return pb->grow ? grow(pb->disk_size, err) : 0;
 }
 
-static int set_limits(struct bx_agent *a, struct bx_err *err)
+/* A working directory that is missing has to be made (by the container's reaper) and given to the box's user. */
+static int plan_working_dir(const struct bx_agent *a, struct bx_container_plan *plan, struct bx_err *err)
 {
-    struct sysinfo si;
-    uint64_t total;
+    bx_cleanup_close int root = open(BX_CONTAINER_ROOT, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    bx_cleanup_close int dir = -1;
+    struct bx_user user;
+    int r;
 
-    if (sysinfo(&si) < 0)
-        return bx_fail(err, BX_EENGINE, errno, "sysinfo");
-    total = (uint64_t)si.totalram * si.mem_unit;
-    a->execs.kept_max = (size_t)BX_MIN(BX_MAX(total / 32, (uint64_t)KEPT_MIN), (uint64_t)KEPT_MAX);
-    return bx_cgroups_start(&a->cgroups, AGENT_OWN + a->execs.kept_max, a->start.pb.limits.pids, err);
+    plan->working_dir[0] = '\0';
+    if (!a->box.cwd[0])
+        return 0;
+    if (root < 0)
+        return bx_fail(err, BX_EENGINE, errno, "open " BX_CONTAINER_ROOT);
+    dir = bx_open_in_root(root, a->box.cwd, O_PATH | O_DIRECTORY, 0);
+    if (dir >= 0)
+        return 0;
+    r = bx_user_resolve(root, a->box.user, &user, err);
+    if (r < 0)
+        return bx_prefix(err, "the user of the box");
+    snprintf(plan->working_dir, sizeof(plan->working_dir), "%s", a->box.cwd);
+    plan->uid = user.uid;
+    plan->gid = user.gid;
+    return 0;
 }
 
 static int start_container(struct bx_agent *a, struct bx_err *err)
 {
+    static struct bx_container_plan plan;
     const boxlite_Start *pb = &a->start.pb;
-    struct bx_container_plan plan = {
-        .hostname = a->box.hostname,
-        .working_dir = a->box.cwd,
-        .capabilities = pb->capabilities,
-        .protect = pb->readonly_proc,
-        .cgroup_fd = a->cgroups.box,
-    };
-    struct bx_user user;
-    int root, r;
+    int r;
 
-    root = open(BX_CONTAINER_ROOT, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (root < 0)
-        return bx_fail(err, BX_EENGINE, errno, "open " BX_CONTAINER_ROOT);
-    r = bx_user_resolve(root, a->box.user, &user, err);
-    bx_close(root);
-    if (r < 0)
-        return bx_prefix(err, "the user of the box");
-    plan.uid = user.uid;
-    plan.gid = user.gid;
-    r = bx_container_start(&a->container, &plan, err);
+    snprintf(plan.hostname, sizeof(plan.hostname), "%s", a->box.hostname);
+    plan.capabilities = pb->capabilities;
+    plan.protect = pb->readonly_proc;
+    r = plan_working_dir(a, &plan, err);
+    if (r >= 0)
+        r = bx_container_start(&a->container, &plan, err);
+    if (r >= 0 && pb->limits.pids)
+        r = bx_cgroups_set_pids(&a->cgroups, pb->limits.pids, err);
     if (r < 0)
         return r;
     a->box.root_fd = a->container.root_fd;
     a->box.pts_fd = a->container.pts_fd;
     a->box.ns_pidfd = a->container.pidfd;
-    return set_limits(a, err);
+    return 0;
 }
 
 static int fill_ready(boxlite_Ready *ready, struct bx_err *err)
