@@ -479,28 +479,34 @@ BoxliteErrorCode boxlite_stop_box(CBoxHandle *box, CBoxStopBoxCb cb, void *user_
     return op ? Ok : bx_api_error(out_error, &err);
 }
 
+static bool at_work(const struct bx_box *b, int state)
+{
+    return state == BX_BOX_RUNNING || state == BX_BOX_STOPPING || state == BX_BOX_PAUSED || b->phase == BX_PHASE_STARTING ||
+           b->phase == BX_PHASE_CONNECTING;
+}
+
 /* Refuses a box that is at work, unless forced; then sees to it that it goes. */
 static int remove_locked(struct CBoxliteRuntime *rt, const char *id_or_name, bool force, struct bx_op *op, struct bx_err *err)
 {
     struct bx_box_row row = { 0 };
     struct bx_box *b;
-    int r = bx_row_get(rt, id_or_name, &row, err);
+    int state, r = bx_row_get(rt, id_or_name, &row, err);
 
     if (r < 0)
         return r;
     b = bx_box_of_row(rt, &row, err);
-    r = b ? 0 : -err->code;
-    if (b && !force && (row.state == BX_BOX_RUNNING || row.state == BX_BOX_STOPPING || row.state == BX_BOX_PAUSED ||
-                        b->phase == BX_PHASE_STARTING || b->phase == BX_PHASE_CONNECTING))
+    state = row.state;
+    bx_box_row_done(&row);
+    if (!b)
+        return -err->code;
+    if (!force && at_work(b, state)) {
         r = bx_fail(err, BX_ESTATE, 0, "box %.100s is running: stop it first, or remove it with force", id_or_name);
-    if (r == 0) {
+    } else {
         b->remove = true;
         bx_op_list_add(&b->down_ops, op);
         bx_box_want_down(b, force);
     }
-    if (b)
-        bx_box_unref(b);
-    bx_box_row_done(&row);
+    bx_box_unref(b);
     return r;
 }
 
@@ -639,8 +645,10 @@ static int list_locked(struct CBoxliteRuntime *rt, CBoxInfoList *list, struct bx
     if (r < 0)
         return r;
     list->items = calloc(n ? n : 1, sizeof(list->items[0]));
-    if (!list->items)
-        r = bx_fail(err, BX_ERESOURCE, ENOMEM, "list boxes");
+    if (!list->items) {
+        bx_box_rows_free(rows, n);
+        return bx_fail(err, BX_ERESOURCE, ENOMEM, "list boxes");
+    }
     for (i = 0; i < n && r >= 0; i++) {
         bx_repair_row(rt, &rows[i]);
         if (rows[i].state == 0)

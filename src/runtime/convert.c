@@ -277,11 +277,9 @@ static void on_lock(void *ud, int fd, const struct bx_err *err)
 
     c->wait = NULL;
     c->lock_fd = fd;
-    if (fd < 0)
-        convert_end(c, &why);
-    else if (bx_disk_exists(c->rt, c->disk)) /* somebody made it meanwhile */
+    if (fd >= 0 && bx_disk_exists(c->rt, c->disk)) /* somebody made it meanwhile */
         convert_end(c, NULL);
-    else if (unpack(c, &why) < 0)
+    else if (fd < 0 || unpack(c, &why) < 0)
         convert_end(c, &why);
 }
 

@@ -72,8 +72,10 @@ static int list_locked(struct CBoxliteRuntime *rt, CImageInfoList *list, struct 
     if (r < 0)
         return r;
     list->items = calloc(n ? n : 1, sizeof(list->items[0]));
-    if (!list->items)
-        r = bx_fail(err, BX_ERESOURCE, ENOMEM, "list images");
+    if (!list->items) {
+        bx_image_rows_free(rows, n);
+        return bx_fail(err, BX_ERESOURCE, ENOMEM, "list images");
+    }
     for (i = 0; i < n && r >= 0; i++) {
         list->count++; /* also half filled: it is freed with the list */
         r = info_of_row(&rows[i], &list->items[i], err);

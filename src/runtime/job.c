@@ -18,6 +18,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "runtime/members.h"
+
 struct bx_job {
     struct bx_job *next;
     struct CBoxliteRuntime *rt;
@@ -61,34 +63,38 @@ void bx_job_on_progress(struct bx_job *j, bx_job_progress_fn *fn)
 static void job_progress(struct bx_job *j)
 {
     const char *text = (const char *)bx_buf_data(&j->text), *end;
-    unsigned long long done, total;
-    char line[64];
+    uint64_t done, total;
+    char line[64], *rest;
     size_t len;
 
     while (j->progress && (end = memchr(text + j->seen, '\n', bx_buf_len(&j->text) - j->seen))) {
         len = BX_MIN((size_t)(end - text) - j->seen, sizeof(line) - 1);
         memcpy(line, text + j->seen, len);
         line[len] = '\0';
+        rest = line;
         j->seen = (size_t)(end - text) + 1;
-        if (sscanf(line, "progress %llu %llu", &done, &total) == 2)
+        if (bx_streq(bx_word(&rest), "progress") && bx_parse_u64(bx_word(&rest), 0, UINT64_MAX, &done) == 0 &&
+            bx_parse_u64(rest, 0, UINT64_MAX, &total) == 0)
             j->progress(j->ud, done, total);
     }
 }
 
 int bx_job_unpack_result(const char *text, size_t len, struct bx_err *err)
 {
-    char line[BX_ERR_MSG_MAX + 32], msg[BX_ERR_MSG_MAX];
+    char line[BX_ERR_MSG_MAX + 32], msg[BX_ERR_MSG_MAX], *rest = line;
     size_t start = len > 0 ? len - 1 : 0; /* before the last end of line */
-    int code = 0, at = 0;
+    uint64_t code = 0;
+    const char *kind;
 
     while (start > 0 && text[start - 1] != '\n')
         start--;
     snprintf(line, sizeof(line), "%.*s", (int)BX_MIN(len - start, sizeof(line) - 1), len > 0 ? text + start : "");
     line[strcspn(line, "\n")] = '\0';
-    if (bx_starts_with(line, "ok "))
+    kind = bx_word(&rest);
+    if (bx_streq(kind, "ok"))
         return 0;
-    if (sscanf(line, "error %d %n", &code, &at) == 1 && at > 0 && code > 0 && code < BX_ECODE_MAX) {
-        bx_str_printable(msg, sizeof(msg), line + at, strlen(line + at));
+    if (bx_streq(kind, "error") && bx_parse_u64(bx_word(&rest), 1, BX_ECODE_MAX - 1, &code) == 0) {
+        bx_str_printable(msg, sizeof(msg), rest, strlen(rest));
         return bx_fail(err, (enum bx_code)code, 0, "%s", msg);
     }
     return bx_fail(err, BX_EIMAGE, 0, "boxlite-unpack ended without a word: it crashed, or was killed");

@@ -30,6 +30,7 @@
 #include "runtime/convert.h"
 #include "runtime/engine.h"
 #include "runtime/job.h"
+#include "runtime/members.h"
 
 #define IN_FD 3
 #define OUT_FD 4
@@ -43,12 +44,6 @@
 #define CONFIG_TYPE "application/vnd.oci.image.config.v1+json"
 #define LAYER_TYPE "application/vnd.oci.image.layer.v1.tar" /* compression is recognised by content */
 
-struct member {
-    char *name, *link; /* link: target of a link, else NULL */
-    uint64_t at, size;
-    char digest[72];
-};
-
 struct load {
     struct load *next; /* in loads of the runtime */
     struct CBoxliteRuntime *rt;
@@ -57,8 +52,7 @@ struct load {
     char *name;        /* NULL: the image's own */
     int dir_fd;        /* folder, or -1 */
     int spool_fd;      /* archive, or -1 */
-    struct member *members;
-    size_t n_members, cap_members;
+    struct bx_members members;
     struct bx_job *job;
     struct bx_source *turn;
 
@@ -67,7 +61,7 @@ struct load {
     char want[72];     /* blob being fetched */
     char tmp[64];      /* its file in tmp, or "" */
     int tmp_fd;
-    const struct member *from;
+    const struct bx_member *from;
     uint64_t copied;
     void (*then)(struct load *l); /* when it is in the store */
 
@@ -85,7 +79,6 @@ static void follow(struct load *l);
 static void load_free(struct load *l)
 {
     struct load **p = &l->rt->loads;
-    size_t i;
 
     for (; *p; p = &(*p)->next)
         if (*p == l) {
@@ -99,11 +92,7 @@ static void load_free(struct load *l)
     bx_close(l->tmp_fd);
     bx_close(l->dir_fd);
     bx_close(l->spool_fd);
-    for (i = 0; i < l->n_members; i++) {
-        free(l->members[i].name);
-        free(l->members[i].link);
-    }
-    free(l->members);
+    bx_members_done(&l->members);
     bx_manifest_done(&l->manifest);
     free(l->manifest_text);
     free(l->own_name);
@@ -135,16 +124,6 @@ void bx_loads_end(struct CBoxliteRuntime *rt)
 }
 
 /* ---- fetching one blob ---- */
-
-static const struct member *member_of(const struct load *l, const char *digest)
-{
-    size_t i;
-
-    for (i = 0; i < l->n_members; i++)
-        if (!l->members[i].link && bx_streq(l->members[i].digest, digest))
-            return &l->members[i];
-    return NULL;
-}
 
 static int open_tmp(struct load *l, struct bx_err *err)
 {
@@ -182,7 +161,7 @@ static void fetched(struct load *l, int r, const struct bx_err *err)
 static void on_turn(struct bx_source *s, void *ud)
 {
     struct load *l = ud;
-    const struct member *m = l->from;
+    const struct bx_member *m = l->from;
     struct bx_err err = BX_ERR_INIT;
     off_t in = (off_t)(m->at + l->copied), out = (off_t)l->copied;
     size_t step = (size_t)BX_MIN(m->size - l->copied, (uint64_t)COPY_STEP);
@@ -207,7 +186,7 @@ static int start_copy(struct load *l, struct bx_err *err)
 {
     int r;
 
-    l->from = member_of(l, l->want);
+    l->from = bx_members_by_digest(&l->members, l->want);
     if (!l->from)
         return bx_fail(err, BX_EIMAGE, 0, "the archive has nothing with digest %s: it is incomplete, or a file was altered",
                        l->want);
@@ -243,20 +222,26 @@ static struct bx_job *spawn_unpack(struct load *l, const char *mode, int in, int
     return bx_job_start(l->rt, &s, STATUS_FD, fn, l, err);
 }
 
-/* The digest in the answer of `boxlite-unpack hash`. */
+/* The digest in the answer of `boxlite-unpack hash`: "file SIZE SHA256". */
 static int hash_answer(const char *text, size_t len, char digest[72], struct bx_err *err)
 {
     bx_cleanup_free char *copy = strndup(text, len);
-    const char *line = copy ? strstr(copy, "file ") : NULL;
-    unsigned long long size;
-    char hex[65];
+    char *line = copy, *next;
 
     if (bx_job_unpack_result(text, len, err) < 0)
         return -err->code;
-    if (!line || (line != copy && line[-1] != '\n') || sscanf(line, "file %llu %64s", &size, hex) != 2)
-        return bx_fail(err, BX_EINTERNAL, 0, "boxlite-unpack did not say what the file's digest is");
-    snprintf(digest, 72, "sha256:%s", hex);
-    return 0;
+    for (; line && *line; line = next) {
+        next = strchr(line, '\n');
+        if (next)
+            *next++ = '\0';
+        if (!bx_streq(bx_word(&line), "file"))
+            continue;
+        bx_word(&line);
+        snprintf(digest, 72, "sha256:%.64s", line);
+        if (bx_digest_valid(digest))
+            return 0;
+    }
+    return bx_fail(err, BX_EINTERNAL, 0, "boxlite-unpack did not say what the file's digest is");
 }
 
 static void on_hashed(void *ud, const char *text, size_t len)
@@ -476,130 +461,11 @@ static void begin_index(struct load *l, const char *text, size_t len)
     fetch(l, digest, follow);
 }
 
-/* ---- archives ---- */
-
-/* %XX back to bytes, in place. */
-static void decode_name(char *s)
-{
-    char *out = s;
-    unsigned v;
-
-    for (; *s; s++) {
-        if (s[0] == '%' && s[1] && s[2] && sscanf(s + 1, "%2x", &v) == 1 && v != 0) {
-            *out++ = (char)v;
-            s += 2;
-        } else {
-            *out++ = *s;
-        }
-    }
-    *out = '\0';
-}
-
-static struct member *member_add(struct load *l)
-{
-    struct member *grown;
-
-    if (l->n_members == l->cap_members) {
-        size_t cap = l->cap_members ? 2 * l->cap_members : 64;
-
-        grown = realloc(l->members, cap * sizeof(*grown));
-        if (!grown)
-            return NULL;
-        l->members = grown;
-        l->cap_members = cap;
-    }
-    l->members[l->n_members] = (struct member){ 0 };
-    return &l->members[l->n_members++];
-}
-
-/* "member OFFSET SIZE SHA256 NAME" and "link NAME TARGET". */
-static int take_line(struct load *l, char *line, struct bx_err *err)
-{
-    unsigned long long at, size;
-    char hex[65], *space;
-    struct member *m;
-    int end = 0;
-
-    if (sscanf(line, "member %llu %llu %64s %n", &at, &size, hex, &end) == 3 && end > 0) {
-        m = member_add(l);
-        if (m) {
-            m->at = at;
-            m->size = size;
-            snprintf(m->digest, sizeof(m->digest), "sha256:%s", hex);
-            m->name = bx_strf("%s", line + end);
-        }
-    } else if (bx_starts_with(line, "link ") && (space = strchr(line + 5, ' '))) {
-        *space = '\0';
-        m = member_add(l);
-        if (m) {
-            m->name = bx_strf("%s", line + 5);
-            m->link = bx_strf("%s", space + 1);
-        }
-        if (m && !m->link)
-            m = NULL;
-    } else {
-        return 0;
-    }
-    if (!m || !m->name)
-        return bx_fail(err, BX_ERESOURCE, ENOMEM, "load an image");
-    decode_name(m->name);
-    if (m->link)
-        decode_name(m->link);
-    return 0;
-}
-
-static const char *plain_name(const char *name)
-{
-    while (name[0] == '.' && name[1] == '/')
-        name += 2;
-    return name;
-}
-
-/* A regular member by name; through one link where there is one (old `docker save` links layers that are alike). */
-static const struct member *member_named(const struct load *l, const char *name, bool through_link)
-{
-    const char *base;
-    char path[4096];
-    size_t i;
-
-    for (i = 0; i < l->n_members; i++) {
-        const struct member *m = &l->members[i];
-
-        if (!bx_streq(plain_name(m->name), plain_name(name)))
-            continue;
-        if (!m->link)
-            return m;
-        if (!through_link)
-            return NULL;
-        base = strrchr(m->name, '/'); /* "../<id>/layer.tar" from "<id>/layer.tar" */
-        if (bx_starts_with(m->link, "../") && base)
-            snprintf(path, sizeof(path), "%s", m->link + 3);
-        else
-            snprintf(path, sizeof(path), "%s", m->link);
-        return member_named(l, path, false);
-    }
-    return NULL;
-}
-
-static int read_member(struct load *l, const struct member *m, char **ret, struct bx_err *err)
-{
-    int r;
-
-    if (m->size > BX_IMAGE_JSON_MAX)
-        return bx_fail(err, BX_EIMAGE, 0, "%.100s is larger than %u bytes", m->name, BX_IMAGE_JSON_MAX);
-    *ret = malloc(m->size + 1);
-    if (!*ret)
-        return bx_fail(err, BX_ERESOURCE, ENOMEM, "load an image");
-    r = bx_pread_full(l->spool_fd, *ret, m->size, (off_t)m->at);
-    (*ret)[m->size] = '\0';
-    return r < 0 ? bx_fail(err, BX_ESTORAGE, -r, "read what was copied out of the archive") : 0;
-}
-
 /* ---- docker save without an index: the manifest it lacks ---- */
 
 static int write_manifest(struct load *l, const struct bx_docker_save_item *item, struct bx_buf *out, struct bx_err *err)
 {
-    const struct member *m = member_named(l, item->config, true);
+    const struct bx_member *m = bx_members_by_name(&l->members, item->config, true);
     struct bx_jw w;
     size_t i;
 
@@ -616,7 +482,7 @@ static int write_manifest(struct load *l, const struct bx_docker_save_item *item
     bx_jw_end(&w);
     bx_jw_arr(&w, "layers");
     for (i = 0; item->layers && item->layers[i]; i++) {
-        m = member_named(l, item->layers[i], true);
+        m = bx_members_by_name(&l->members, item->layers[i], true);
         if (!m)
             return bx_fail(err, BX_EIMAGE, 0, "the archive lacks %.200s", item->layers[i]);
         bx_jw_obj(&w, NULL);
@@ -687,39 +553,24 @@ static int begin_docker(struct load *l, const char *json, size_t len, bool only_
     return l->job ? 0 : -err->code;
 }
 
-static int take_members(struct load *l, const char *text, size_t len, struct bx_err *err)
-{
-    bx_cleanup_free char *copy = strndup(text, len);
-    char *line, *next;
-    int r = copy ? 0 : bx_fail(err, BX_ERESOURCE, ENOMEM, "load an image");
-
-    for (line = copy; r == 0 && line && *line; line = next) {
-        next = strchr(line, '\n');
-        if (next)
-            *next++ = '\0';
-        r = take_line(l, line, err);
-    }
-    return r;
-}
-
 static void on_scanned(void *ud, const char *text, size_t len)
 {
     bx_cleanup_free char *docker_text = NULL, *index_text = NULL;
     struct load *l = ud;
-    const struct member *index, *docker;
+    const struct bx_member *index, *docker;
     struct bx_err err = BX_ERR_INIT;
     int r;
 
     l->job = NULL;
     r = bx_job_unpack_result(text, len, &err);
     if (r == 0)
-        r = take_members(l, text, len, &err);
-    index = member_named(l, "index.json", false);
-    docker = member_named(l, "manifest.json", false);
+        r = bx_members_parse(&l->members, text, len, &err);
+    index = bx_members_by_name(&l->members, "index.json", false);
+    docker = bx_members_by_name(&l->members, "manifest.json", false);
     if (r == 0 && docker)
-        r = read_member(l, docker, &docker_text, &err);
+        r = bx_members_read(l->spool_fd, docker, &docker_text, &err);
     if (r == 0 && index)
-        r = read_member(l, index, &index_text, &err);
+        r = bx_members_read(l->spool_fd, index, &index_text, &err);
     if (r == 0 && !index && !docker)
         r = bx_fail(&err, BX_EIMAGE, 0, "no image: the archive has neither index.json (OCI) nor manifest.json (docker save)");
     if (r == 0 && docker) /* with an index, it is asked for the name only, which docker's index may not have in full */
