@@ -397,7 +397,17 @@ static void measure_python(const char *image, int n)
     print_samples("python -c print, tenth", tenth, n);
 }
 
-/* n boxes at once: time until all have answered a command; then it prints its boxes' ids and keeps them until stdin ends. */
+static void print_pid(CBoxHandle *box)
+{
+    CBoxliteError e = { Ok, NULL };
+    struct answer a = { .what = "details" };
+    must("details", boxlite_box_details(box, on_info, &a, &e), &e);
+    CBoxliteInfo *info = wait_for(&a);
+    printf("{\"shim\": %s}\n", boxlite_info_get(info, "pid"));
+    boxlite_info_free(info);
+}
+
+/* n boxes at once: time until all have answered a command; then it prints the pids of their shims and keeps them until stdin ends. */
 static void measure_many(const char *image, int n)
 {
     CBoxHandle **boxes = calloc((size_t)n, sizeof(*boxes));
@@ -418,11 +428,8 @@ static void measure_many(const char *image, int n)
         wait_exit(wait_for(&a[i]));
     double ms = now_ms() - t;
     print_samples("boxes at once, all answering", &ms, 1);
-    for (int i = 0; i < n; i++) {
-        char *id = boxlite_box_id(boxes[i]);
-        printf("{\"box\": \"%s\"}\n", id);
-        boxlite_free_string(id);
-    }
+    for (int i = 0; i < n; i++)
+        print_pid(boxes[i]);
     printf("{\"ready\": []}\n");
     fflush(stdout);
     (void)getchar();

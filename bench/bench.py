@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import json
 import os
+import resource
 import shutil
 import signal
 import statistics
@@ -148,18 +149,20 @@ class Bench:
         count = self.n(20, 8)
         p = subprocess.Popen([os.path.join(self.build, "bxbench"), "many", "bench:python", str(count)], env=self.env,
                              stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        shims = []
         for line in p.stdout:
             record = json.loads(line)
             if "ready" in record:
                 break
-            if "box" not in record:
-                for name, samples in record.items():
-                    add(name, samples)
-        self.idle(p.pid, count)
+            if "shim" in record:
+                shims.append(record["shim"])
+                continue
+            for name, samples in record.items():
+                add(name, samples)
+        self.idle(shims, count)
         p.communicate(b"\n", timeout=120)
 
-    def idle(self, parent, count):
-        shims = children(parent)
+    def idle(self, shims, count):
         trees = [[s, *descendants(s)] for s in shims]
         qemu = [pid for tree in trees for pid in tree if comm(pid).startswith("qemu")]
         time.sleep(2)  # let the starts' last work end: what is measured is idleness
@@ -216,8 +219,11 @@ class Bench:
                 "--events-backend", "none", "--storage-driver", "overlay"]
         try:
             subprocess.run([*base, "pull", "-q", "oci:" + self.layout], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            # Without the right to raise limits runc must be told those we have.
+            limits = [f"--ulimit={name}={resource.getrlimit(which)[1]}" for name, which in
+                      (("nofile", resource.RLIMIT_NOFILE), ("nproc", resource.RLIMIT_NPROC)) if resource.getrlimit(which)[1] > 0]
             image = subprocess.run([*base, "images", "-q"], check=True, stdout=subprocess.PIPE, text=True).stdout.split()[0]
-            run = [*base, "run", "--rm", "--network", "none", image]
+            run = [*base, "run", "--rm", "--network", "none", *limits, image]
             add("peer: podman run --rm with runc, true", self.timed([*run, "true"], self.n(10, 2)))
             add("peer: podman run --rm with runc, python", self.timed([*run, "python3", "-c", "print(1)"], self.n(10, 2)))
         except subprocess.CalledProcessError as e:
