@@ -224,6 +224,9 @@ int bx_store_open(const char *home, struct bx_store **ret, struct bx_err *err)
     sqlite3_busy_timeout(s->db, BUSY_MS);
     sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     sqlite3_db_config(s->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+    /* The last program to close would copy the log into the database and delete it, with two or three syncs, and the next one
+     * would make it anew with two more: most programs write three rows. The log is copied when it is 1000 pages long. */
+    sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     int r = exec_sql(s, "PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;", "open", err);
     if (r == 0)
         r = migrate(s, err);
