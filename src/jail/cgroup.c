@@ -254,6 +254,18 @@ void bx_cgroup_done(struct bx_cgroup *c)
     *c = BX_CGROUP_INIT;
 }
 
+bool bx_cgroup_joined(const struct bx_cgroup *c)
+{
+    for (unsigned i = 0; i < c->n; i++) {
+        bx_cleanup_free char *path = bx_strf("%s/cgroup.procs", c->dirs[i]);
+        bx_cleanup_free char *text = NULL;
+
+        if (!path || bx_read_file(AT_FDCWD, path, 65536, &text, NULL) || !*text)
+            return false;
+    }
+    return c->n > 0;
+}
+
 int bx_cgroup_usage(const struct bx_cgroup *c, uint64_t *ret_cpu_ns, uint64_t *ret_memory)
 {
     uint64_t cpu = 0;

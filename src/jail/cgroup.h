@@ -5,6 +5,7 @@
 #ifndef BX_JAIL_CGROUP_H
 #define BX_JAIL_CGROUP_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct bx_err;
@@ -33,6 +34,9 @@ int bx_cgroup_make(const char *name, const struct bx_cgroup_limits *limits, stru
 
 /* Removes the groups (best effort: they must be empty) and frees. */
 void bx_cgroup_done(struct bx_cgroup *c);
+
+/* Is there a process in each of its groups? A v1 group is joined a little after the spawn (jail/child.c). */
+bool bx_cgroup_joined(const struct bx_cgroup *c);
 
 /* CPU time of the group in ns and its present memory in bytes; -errno when not to be had. */
 int bx_cgroup_usage(const struct bx_cgroup *c, uint64_t *ret_cpu_ns, uint64_t *ret_memory);

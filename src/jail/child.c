@@ -104,7 +104,7 @@ static void reset_signals(void)
 
 /*
  * Control groups. v2: clone3 has put us there. v1: joining means waiting for an RCU grace period (10 ms and more), so the supervisor
- * does it while the program starts, and ends the program if it cannot: in the group or dead. Without a supervisor there is
+ * does it while the program starts; if the group is required, it ends the program when it cannot. Without a supervisor there is
  * nobody else to wait.
  */
 static int join_groups(const struct child *c, const char *pid)
@@ -396,6 +396,8 @@ static void join_or_end(struct child *c, pid_t program, int pidfd)
     add_number(pid, sizeof(pid), (unsigned)program);
     if (join_groups(c, pid) == 0 && join_groups(c, "0") == 0)
         return;
+    if (!(c->job->plan->required & BX_JAIL_CGROUP))
+        return; /* the caller sees it by bx_cgroup_joined */
     (void)syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
     _exit(EXIT_SETUP);
 }

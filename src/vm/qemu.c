@@ -407,10 +407,15 @@ static void on_locked(void *ud, const char *text, const struct bx_err *err)
     (void)text;
     if (err && err->code == BX_ETRANSPORT)
         return; /* on_qmp_gone sees to it */
-    if (err)
+    if (err) {
         give_up(q, "QEMU did not take the second system call filter");
-    else
-        q->locked = true;
+        return;
+    }
+    q->locked = true;
+    if ((q->child.report.applied & BX_JAIL_CGROUP) && !bx_cgroup_joined(&q->cgroup)) {
+        q->child.report.applied &= ~(unsigned)BX_JAIL_CGROUP;
+        q->child.report.why[__builtin_ctz(BX_JAIL_CGROUP)] = EBUSY;
+    }
 }
 
 static int watch(struct start *s, struct bx_err *err)
