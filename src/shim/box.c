@@ -161,6 +161,7 @@ static int guest_ready(struct box *b, const uint8_t *p, size_t len, struct bx_er
 
 static int guest_error(const uint8_t *p, size_t len, struct bx_err *err)
 {
+    static struct bx_ratelimit rl;
     boxlite_Error e;
     char text[BX_ERR_MSG_MAX];
     int r = bx_msg_decode(BX_MSG_ERROR, p, len, &e, err);
@@ -169,7 +170,7 @@ static int guest_error(const uint8_t *p, size_t len, struct bx_err *err)
         return r;
     bx_str_printable(text, sizeof(text), e.message, strlen(e.message));
     if (e.request != 0) { /* of Clock: there is no other request of ours */
-        bx_warn("the agent refused a request: %s", text);
+        bx_log_ratelimited(&rl, BX_LOG_WARN, "the agent refused a request: %s", text);
         return 0;
     }
     return bx_fail(err, e.code > 0 && e.code < BX_ECODE_MAX ? (enum bx_code)e.code : BX_EENGINE, 0, "%s",

@@ -108,8 +108,8 @@ int box_plan_parts(const struct bx_shim_plan *p, struct bx_vm_parts *parts, stru
 /* ending.c */
 /* The box has failed: the first reason wins, the machine is ended. The console's tail is added. */
 void box_fail(struct box *b, const struct bx_err *why);
-/* Ends it in order: grace for its processes, sync, then QEMU. force: at once. Repeated calls only make it
- * quicker. */
+/* Ends it in order: grace for its processes, sync, then QEMU. force: at once, also when it is stopping
+ * already. */
 void box_stop(struct box *b, unsigned grace_ms, bool force, const char *why);
 /* The agent has answered Stop. */
 void box_stopped(struct box *b, bool forced);

@@ -26,6 +26,7 @@
 
 static void on_client_io(struct bx_source *s, int fd, uint32_t events, void *ud)
 {
+    static struct bx_ratelimit rl;
     struct client *c = ud;
     struct bx_err err = BX_ERR_INIT;
     int r = 0;
@@ -40,7 +41,7 @@ static void on_client_io(struct bx_source *s, int fd, uint32_t events, void *ud)
         } while (r > 0 && (events & BX_HUP) && bx_mux_may_read(c->b->mux));
         if (r < 0 && err.code != BX_ETRANSPORT) {
             /* It broke the protocol: say so, then close. */
-            bx_warn("client: %s", err.msg);
+            bx_log_ratelimited(&rl, BX_LOG_WARN, "client: %s", err.msg);
             (void)bx_msg_send_error(bx_mux_client_link(c->mc), 0, 0, &err);
             c->drop = "protocol error";
             return;
@@ -179,6 +180,7 @@ static int push(struct client *c, struct bx_err *err)
 
 void clients_settle(struct box *b)
 {
+    static struct bx_ratelimit rl;
     /* Not before Ready: the agent refuses commands until then. */
     bool read = b->phase != BOX_STARTING && b->phase != BOX_GONE && bx_mux_may_read(b->mux);
     struct client *next;
@@ -194,7 +196,7 @@ void clients_settle(struct box *b)
             why = c->drop;
         if (why) {
             if (bx_mux_client_condemned(c->mc))
-                bx_warn("client removed: %s", why);
+                bx_log_ratelimited(&rl, BX_LOG_WARN, "client removed: %s", why);
             client_remove(c, why);
         } else {
             bx_conn_want_read(&c->conn, read);
