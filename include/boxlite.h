@@ -411,7 +411,7 @@ BOXLITE_API BoxliteErrorCode boxlite_list_info(CBoxliteRuntime *runtime, CBoxInf
  * More about a box, as named facts. Extension.
  *
  * Keys, where known: id, name, status, image, engine, message (why it failed), exit_code (of the main process), detached, created_at_ms,
- * started_at_ms, stopped_at_ms, dir; of a running box also pid, qemu_pid, kernel, jail (the layers that hold, and why one does not), spawn_us,
+ * started_at_ms, stopped_at_ms, dir; of a running box that this runtime started or ran a command in also pid, qemu_pid, kernel, jail (the layers that hold, and why one does not), spawn_us,
  * restore_us, start_us, memory_bytes, cpu_ns, execs_total, execs_running, clients.
  */
 BOXLITE_API BoxliteErrorCode boxlite_box_details(CBoxHandle *box, CBoxliteInfoCb cb, void *user_data, CBoxliteError *out_error);

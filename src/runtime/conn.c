@@ -220,6 +220,22 @@ static int on_eof(struct bx_link *l, uint32_t stream, unsigned lane, struct bx_e
 
 static const struct bx_link_ops conn_ops = { on_message, on_data, on_eof };
 
+/* Of a long one the beginning, which says what happened, and the end, which is the end of the console. */
+static void gone_text(char *dst, size_t size, const char *message)
+{
+    char text[2 * sizeof(((boxlite_BoxGone *)0)->message)];
+    size_t len, head = size / 3, tail;
+
+    bx_str_printable(text, sizeof(text), message, strlen(message));
+    len = strlen(text);
+    if (len < size) {
+        memcpy(dst, text, len + 1);
+        return;
+    }
+    tail = size - head - sizeof(" ... ");
+    snprintf(dst, size, "%.*s ... %s", (int)head, text, text + len - tail);
+}
+
 /* What ends everything that depends on this box: what the box said about its end, else what we saw. */
 static void conn_lost(struct bx_conn *c, const struct bx_err *seen)
 {
@@ -231,7 +247,7 @@ static void conn_lost(struct bx_conn *c, const struct bx_err *seen)
         why.code = g->state != BX_BOX_FAILED                  ? BX_ESTOPPED
                    : g->code > 0 && g->code < BX_ECODE_MAX ? (int)g->code
                                                             : BX_EENGINE;
-        bx_str_printable(why.msg, sizeof(why.msg), g->message, strlen(g->message));
+        gone_text(why.msg, sizeof(why.msg), g->message);
         if (!why.msg[0])
             snprintf(why.msg, sizeof(why.msg), "%s", g->state == BX_BOX_FAILED ? "the box failed" : "the box was stopped");
     }

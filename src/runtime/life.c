@@ -135,7 +135,7 @@ void bx_box_start_failed(struct bx_box *b, const struct bx_err *err)
 void bx_box_lost(struct bx_box *b, const struct bx_err *why)
 {
     bool was_up = b->conn->up && b->phase == BX_PHASE_UP, ours = b->conn->ours;
-    bool suspect = b->conn->has_gone && b->conn->gone_msg.template_suspect;
+    bool ended = b->conn->has_gone, suspect = ended && b->conn->gone_msg.template_suspect;
     struct CExecutionHandle *x, *next;
     struct bx_err err;
 
@@ -143,15 +143,16 @@ void bx_box_lost(struct bx_box *b, const struct bx_err *why)
     bx_conn_close(b, why);
     if (!was_up && ours && b->start) {
         bx_start_link_failed(b, why, suspect);
-    } else if (!was_up) {
+    } else if (!was_up && !ended) {
         bx_box_start_failed(b, why);
-    } else {
+    } else { /* it ran, or another program's was just ending: then who waits for it is served by the next start */
         b->phase = BX_PHASE_ENDING;
         if (b->main_pending)
             bx_box_main_started(b, why);
         for (x = b->execs; x; x = next) {
             next = x->next;
-            bx_exec_fail(x, why); /* those that have ended stay as they are */
+            if (was_up || x->state != BX_EXEC_WAITING)
+                bx_exec_fail(x, why); /* those that have ended stay as they are */
         }
         if (bx_settle_start(b, true, &err) < 0)
             bx_box_is_down(b, &err);

@@ -128,6 +128,8 @@ static int drain_locked(struct CBoxliteRuntime *rt, int timeout_ms, struct bx_er
     int r, n, wait;
 
     for (;;) {
+        if (rt->freed) /* by another thread, while this one waited */
+            return bx_fail(err, BX_ESTOPPED, 0, "the runtime was freed");
         r = bx_loop_dispatch(rt->loop, 0);
         if (r < 0)
             return bx_fail(err, BX_EINTERNAL, -r, "wait for events");
@@ -147,6 +149,7 @@ static int drain_locked(struct CBoxliteRuntime *rt, int timeout_ms, struct bx_er
 int boxlite_runtime_drain(CBoxliteRuntime *rt, int timeout_ms, CBoxliteError *out_error)
 {
     struct bx_err err = BX_ERR_INIT;
+    bool last = false;
     int r;
 
     if (!rt) {
@@ -161,11 +164,14 @@ int boxlite_runtime_drain(CBoxliteRuntime *rt, int timeout_ms, CBoxliteError *ou
     } else {
         rt->draining = true;
         rt->drainer = pthread_self();
+        bx_rt_ref(rt);
         r = drain_locked(rt, timeout_ms, &err);
         rt->draining = false;
         wake_sync(rt);
+        last = bx_rt_unref(rt);
     }
-    pthread_mutex_unlock(&rt->lock);
+    if (!last)
+        pthread_mutex_unlock(&rt->lock);
     if (r >= 0)
         return r;
     bx_api_error(out_error, &err);
@@ -383,6 +389,7 @@ void boxlite_runtime_free(CBoxliteRuntime *rt)
     rt->closing = true;
     bx_loads_end(rt);
     bx_boxes_end(rt); /* connections close: boxes that are not detached end by it */
+    bx_jobs_end(rt);  /* what is left of them: the probe */
     rt->freed = true;
     while (rt->ev_first) {
         struct bx_ev *ev = rt->ev_first;
@@ -399,6 +406,8 @@ void boxlite_runtime_free(CBoxliteRuntime *rt)
         rt->loop = bx_loop_free(rt->loop);
     if (rt->store)
         rt->store = bx_store_close(rt->store);
+    if (rt->draining)
+        (void)!write(rt->wake_fd, &(uint64_t){ 1 }, sizeof(uint64_t)); /* whoever waits looks, and leaves */
     close_fds(rt);
     if (!bx_rt_unref(rt))
         pthread_mutex_unlock(&rt->lock);

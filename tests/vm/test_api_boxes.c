@@ -556,6 +556,33 @@ static void two_runtimes_that_start_one_box_get_the_same_machine(void **state)
     boxlite_runtime_free(other);
 }
 
+static void a_runtime_freed_in_the_middle_of_a_start_leaves_nothing_half_made(void **state)
+{
+    CBoxliteRuntime *rt = *state;
+    double step = 0;
+    int i;
+
+    /* At ten moments: conversion, template (there already), machine on its way, running. */
+    for (i = 0; i < 10; i++, step += 0.04) {
+        CBoxliteRuntime *other = open_runtime(home_path);
+        CBoxHandle *box = idle_box(other, NULL);
+        struct answer a = { 0 };
+        double end = seconds() + step;
+
+        if (i % 3 == 0)
+            run_program((const char *const[]){ "find", home_path, "-name", "*.ext4", "-delete", NULL });
+        boxlite_start_box(box, on_plain, &a, NULL);
+        do
+            boxlite_runtime_drain(other, 5, NULL);
+        while (seconds() < end);
+        boxlite_runtime_free(other);
+        boxlite_box_free(box);
+    }
+    CBoxHandle *box = idle_box(rt, "after");
+    expect(rt, box, "echo sound", "sound\n");
+    boxlite_box_free(box);
+}
+
 static void a_kvm_that_is_demanded_and_not_to_be_had_is_refused_with_the_reason(void **state)
 {
     CBoxliteRuntime *rt = *state;
@@ -626,6 +653,7 @@ int main(void)
         V(boxes_end_with_their_runtime_unless_detached),
         V(shutdown_stops_what_is_not_detached_and_removes_what_goes_with_it),
         V(two_runtimes_that_start_one_box_get_the_same_machine),
+        V(a_runtime_freed_in_the_middle_of_a_start_leaves_nothing_half_made),
         V(a_kvm_that_is_demanded_and_not_to_be_had_is_refused_with_the_reason),
         V(remove_by_force_is_quick_and_leaves_no_child),
     };
