@@ -19,7 +19,8 @@ import tempfile
 import time
 
 SOURCE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path.insert(0, os.path.join(SOURCE, "tests", "lib"))
+sys.path.insert(0, os.path.join(SOURCE, "bench"))
+import bare  # noqa: E402
 
 ROWS = []  # (name, unit, samples, goal)
 
@@ -190,6 +191,12 @@ class Bench:
         self.boxlite("rm", "-f", "disk")
         add("disk write with fsync, MB/s", writes, "MB/s")
         add("disk read, MB/s", reads, "MB/s")
+        alone = [bare.disk_rates(self.build, self.home, script) for _ in range(self.n(3, 1))]
+        if None in alone:
+            print("  peer QEMU alone: busybox is not installed", file=sys.stderr)
+            return
+        add("peer: QEMU alone, disk write with fsync, MB/s", [w for w, _ in alone], "MB/s")
+        add("peer: QEMU alone, disk read, MB/s", [r for _, r in alone], "MB/s")
 
     # --- peers
 
