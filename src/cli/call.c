@@ -17,20 +17,13 @@
 #include "base/mem.h"
 #include "base/str.h"
 
-/* Messages of one class are clear by themselves here: "box not found: no such box: x" says it twice. */
-static const char *without_prefix(const CBoxliteError *e)
-{
-    const char *prefix = bx_code_info(e->code)->prefix;
-    const char *text = e->message ? e->message : bx_code_info(e->code)->name;
-    return prefix && bx_starts_with(text, prefix) ? text + strlen(prefix) : text;
-}
-
 int bx_cli_fail(CBoxliteError *e, const char *about)
 {
+    const char *text = e->message ? e->message : bx_code_info(e->code)->name;
     if (about)
-        bx_cli_error("%s: %s", about, without_prefix(e));
+        bx_cli_error("%s: %s", about, text);
     else
-        bx_cli_error("%s", without_prefix(e));
+        bx_cli_error("%s", text);
     boxlite_error_free(e);
     return BX_EXIT_FAILURE;
 }
