@@ -10,9 +10,9 @@
 
 #include "base/log.h"
 
-#define AGENT_OWN (12 * 1024 * 1024) /* memory reserved for the agent itself, beside kept output */
-#define KEPT_MIN (4 * 1024 * 1024)
-#define KEPT_MAX (64 * 1024 * 1024)
+#define AGENT_OWN   (12 * 1024 * 1024) /* memory reserved for the agent itself, beside kept output */
+#define KEPT_MIN    (4 * 1024 * 1024)
+#define KEPT_MAX    (64 * 1024 * 1024)
 #define RESUME_ROOM (BX_PORT_DATA_MAX / 2)
 
 void bx_agent_send(struct bx_agent *a, uint16_t type, const void *msg)
@@ -28,8 +28,8 @@ static struct bx_agent *agent_of(struct bx_link *l)
 static void answer_hello(struct bx_link *l, const uint8_t *payload, size_t len)
 {
     bx_cleanup_buf struct bx_buf arena = BX_BUF_INIT(BX_FRAME_PAYLOAD_MAX);
-    struct bx_msg_hello hello = { .pb = boxlite_Hello_init_zero };
-    struct bx_msg_hello mine = { .pb = boxlite_Hello_init_zero };
+    struct bx_msg_hello hello = {.pb = boxlite_Hello_init_zero};
+    struct bx_msg_hello mine = {.pb = boxlite_Hello_init_zero};
     struct bx_err err;
 
     if (bx_msg_decode_hello(payload, len, &arena, &hello, &err) < 0) {
@@ -75,8 +75,8 @@ static void on_clock(struct bx_link *l, const uint8_t *payload, size_t len)
         bx_msg_send_ok(l, 0, msg.request);
 }
 
-static int control_message(struct bx_link *l, uint16_t type, uint32_t stream, const uint8_t *payload, size_t len,
-                           struct bx_err *err)
+static int control_message(struct bx_link *l, uint16_t type, uint32_t stream, const uint8_t *payload,
+                           size_t len, struct bx_err *err)
 {
     struct bx_agent *a = agent_of(l);
 
@@ -159,8 +159,8 @@ static int bulk_eof(struct bx_link *l, uint32_t stream, unsigned lane, struct bx
     return 0;
 }
 
-static const struct bx_link_ops control_ops = { control_message, control_data, control_eof };
-static const struct bx_link_ops bulk_ops = { bulk_message, bulk_data, bulk_eof };
+static const struct bx_link_ops control_ops = {control_message, control_data, control_eof};
+static const struct bx_link_ops bulk_ops = {bulk_message, bulk_data, bulk_eof};
 
 static void control_lost(struct bx_port *p, void *ud)
 {
@@ -202,8 +202,8 @@ int bx_agent_init(struct bx_agent *a, const int ports[2], int uevent_fd, struct 
 {
     int r;
 
-    *a = (struct bx_agent){ .uevent_fd = uevent_fd, .disk_fd = -1, .container = BX_CONTAINER_INIT };
-    a->box = (struct bx_box){ .root_fd = -1, .pts_fd = -1, .ns_pidfd = -1 };
+    *a = (struct bx_agent){.uevent_fd = uevent_fd, .disk_fd = -1, .container = BX_CONTAINER_INIT};
+    a->box = (struct bx_box){.root_fd = -1, .pts_fd = -1, .ns_pidfd = -1};
     bx_buf_init(&a->box.strings, BX_MESSAGE_MAX);
     a->box.null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     a->loop = bx_loop_new();

@@ -5,8 +5,8 @@
  *   boot ──▶ PARKED ──Start──▶ STARTING ──▶ READY ──Stop──▶ STOPPING ──▶ STOPPED
  *                                  └──▶ FAILED (Error was sent)
  *
- *  PARKED is what a template holds: ports watched by edges, no timer, nothing to do. One Start, one Stop in a machine's
- *  life. Exec is served in READY only.
+ *  PARKED is what a template holds: ports watched by edges, no timer, nothing to do. One Start, one Stop in a
+ * machine's life. Exec is served in READY only.
  */
 #ifndef BX_GUEST_AGENT_H
 #define BX_GUEST_AGENT_H

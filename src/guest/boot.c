@@ -2,8 +2,8 @@
 /*
  * boot.c - the first second of a machine's life, once per template: file systems, drivers, settings, ports.
  *
- * There is no udev: devices come from devtmpfs, ports are found by the name they have in sysfs. A port gets its name some
- * time after its driver was loaded: kernel events say when to look again.
+ * There is no udev: devices come from devtmpfs, ports are found by the name they have in sysfs. A port gets
+ * its name some time after its driver was loaded: kernel events say when to look again.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -33,10 +33,10 @@
 #include "guest/agent.h"
 #include "guest/cgroup.h"
 
-#define MODULES "/lib/modules"
-#define PORTS "/sys/class/virtio-ports"
+#define MODULES      "/lib/modules"
+#define PORTS        "/sys/class/virtio-ports"
 #define PORT_WAIT_NS (10 * BX_SEC)
-#define MODULES_MAX 64
+#define MODULES_MAX  64
 
 static int mount_systems(struct bx_err *err)
 {
@@ -44,18 +44,19 @@ static int mount_systems(struct bx_err *err)
         const char *type, *target, *data;
         unsigned long flags;
     } table[] = {
-        { "proc", "/proc", NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC },
-        { "sysfs", "/sys", NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC },
-        { "devtmpfs", "/dev", "mode=755", MS_NOSUID },
-        { "cgroup2", BX_CGROUP_ROOT, NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC },
-        { "tmpfs", "/run", "mode=755,size=4m", MS_NOSUID | MS_NODEV },
+        {"proc", "/proc", NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC},
+        {"sysfs", "/sys", NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC},
+        {"devtmpfs", "/dev", "mode=755", MS_NOSUID},
+        {"cgroup2", BX_CGROUP_ROOT, NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC},
+        {"tmpfs", "/run", "mode=755,size=4m", MS_NOSUID | MS_NODEV},
     };
 
     for (size_t i = 0; i < BX_ARRAY_SIZE(table); i++) {
         if (mkdir(table[i].target, 0755) < 0 && errno != EEXIST)
             return bx_fail(err, BX_EENGINE, errno, "make %s", table[i].target);
         /* EBUSY: the kernel has mounted it itself. */
-        if (mount(table[i].type, table[i].target, table[i].type, table[i].flags, table[i].data) < 0 && errno != EBUSY)
+        if (mount(table[i].type, table[i].target, table[i].type, table[i].flags, table[i].data) < 0 &&
+            errno != EBUSY)
             return bx_fail(err, BX_EENGINE, errno, "mount %s", table[i].target);
     }
     return 0;
@@ -99,7 +100,9 @@ static int load_modules(struct bx_err *err)
     int n = scandir(MODULES, &names, is_module, alphasort), r = 0;
 
     if (n < 0)
-        return errno == ENOENT ? 0 : bx_fail(err, BX_EENGINE, errno, "read " MODULES); /* a kernel that has all built in */
+        return errno == ENOENT
+                   ? 0
+                   : bx_fail(err, BX_EENGINE, errno, "read " MODULES); /* a kernel that has all built in */
     if (n > MODULES_MAX)
         r = bx_fail(err, BX_EENGINE, 0, "%d modules in " MODULES, n);
     for (int i = 0; i < n; i++) {
@@ -114,17 +117,18 @@ static int load_modules(struct bx_err *err)
 static const struct {
     const char *path, *value;
 } settings[] = {
-    { "/proc/sys/vm/overcommit_memory", "1" },       /* too much memory is an OOM kill, not a failed malloc */
-    { "/proc/sys/vm/panic_on_oom", "0" },
-    { "/proc/sys/vm/max_map_count", "262144" },
-    { "/proc/sys/kernel/panic", "-1" },              /* a dead machine is one that ends */
-    { "/proc/sys/kernel/panic_on_oops", "1" },
-    { "/proc/sys/kernel/pid_max", "4194304" },       /* the box's pids.max is the limit, so that the agent has some left */
-    { "/proc/sys/kernel/threads-max", "1048576" },
-    { "/proc/sys/kernel/dmesg_restrict", "1" },
-    { "/proc/sys/kernel/printk", "3 4 1 3" },
-    { "/proc/sys/net/ipv4/ping_group_range", "0 2147483647" },
-    { "/proc/sys/net/ipv4/ip_unprivileged_port_start", "0" },
+    {"/proc/sys/vm/overcommit_memory", "1"}, /* too much memory is an OOM kill, not a failed malloc */
+    {"/proc/sys/vm/panic_on_oom", "0"},
+    {"/proc/sys/vm/max_map_count", "262144"},
+    {"/proc/sys/kernel/panic", "-1"}, /* a dead machine is one that ends */
+    {"/proc/sys/kernel/panic_on_oops", "1"},
+    {"/proc/sys/kernel/pid_max",
+     "4194304"}, /* the box's pids.max is the limit, so that the agent has some left */
+    {"/proc/sys/kernel/threads-max", "1048576"},
+    {"/proc/sys/kernel/dmesg_restrict", "1"},
+    {"/proc/sys/kernel/printk", "3 4 1 3"},
+    {"/proc/sys/net/ipv4/ping_group_range", "0 2147483647"},
+    {"/proc/sys/net/ipv4/ip_unprivileged_port_start", "0"},
 };
 
 static void apply_settings(void)
@@ -140,11 +144,12 @@ static void apply_settings(void)
 
 static int set_own_limits(struct bx_err *err)
 {
-    struct rlimit files = { 1048576, 1048576 };
-    struct rlimit none = { RLIM_INFINITY, RLIM_INFINITY };
+    struct rlimit files = {1048576, 1048576};
+    struct rlimit none = {RLIM_INFINITY, RLIM_INFINITY};
 
     /* Inherited by every command, as Docker has them. */
-    if (setrlimit(RLIMIT_NOFILE, &files) < 0 || setrlimit(RLIMIT_NPROC, &none) < 0 || setrlimit(RLIMIT_CORE, &none) < 0)
+    if (setrlimit(RLIMIT_NOFILE, &files) < 0 || setrlimit(RLIMIT_NPROC, &none) < 0 ||
+        setrlimit(RLIMIT_CORE, &none) < 0)
         return bx_fail(err, BX_EENGINE, errno, "set resource limits");
     prctl(PR_SET_DUMPABLE, 0);
     umask(022);
@@ -154,7 +159,7 @@ static int set_own_limits(struct bx_err *err)
 static int loopback_up(struct bx_err *err)
 {
     bx_cleanup_close int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    struct ifreq req = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING };
+    struct ifreq req = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
 
     if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &req) < 0)
         return bx_fail(err, BX_EENGINE, errno, "bring up the loopback interface");
@@ -163,7 +168,7 @@ static int loopback_up(struct bx_err *err)
 
 static int open_uevents(struct bx_err *err)
 {
-    struct sockaddr_nl addr = { .nl_family = AF_NETLINK, .nl_groups = 1 };
+    struct sockaddr_nl addr = {.nl_family = AF_NETLINK, .nl_groups = 1};
     int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT);
 
     if (fd >= 0 && bind(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0)
@@ -243,7 +248,7 @@ static int wait_port(const char *name, int uevents, struct bx_err *err)
     char node[256], drop[4096];
 
     while (!find_port(name, node, sizeof(node))) {
-        struct pollfd p = { .fd = uevents, .events = POLLIN };
+        struct pollfd p = {.fd = uevents, .events = POLLIN};
 
         left = deadline - bx_now();
         if (left <= 0)
@@ -257,7 +262,7 @@ static int wait_port(const char *name, int uevents, struct bx_err *err)
 
 int bx_agent_boot(int ret_ports[2], int *ret_uevents, struct bx_err *err)
 {
-    static const char *const names[2] = { "boxlite.control", "boxlite.bulk" };
+    static const char *const names[2] = {"boxlite.control", "boxlite.bulk"};
     int uevents, r;
 
     r = mount_systems(err);

@@ -2,7 +2,8 @@
 /*
  * cgroup.c - limits of the box, one group per exec. See cgroup.h.
  *
- * Descriptors of a group's files are opened once and read with pread at 0: kernfs makes the content anew each time.
+ * Descriptors of a group's files are opened once and read with pread at 0: kernfs makes the content anew each
+ * time.
  */
 #include "guest/cgroup.h"
 
@@ -21,7 +22,7 @@
 #include "base/str.h"
 
 #define PROCS_READ_MAX (512 * 1024)
-#define LINGER_LOOK 16 /* lingering groups looked at each time one is wanted */
+#define LINGER_LOOK    16 /* lingering groups looked at each time one is wanted */
 
 bool bx_cgroup_parse_key(const char *text, const char *key, uint64_t *ret)
 {
@@ -32,7 +33,8 @@ bool bx_cgroup_parse_key(const char *text, const char *key, uint64_t *ret)
         size_t line = nl ? (size_t)(nl - text) : strlen(text);
         char number[24];
 
-        if (line > len + 1 && line - len - 1 < sizeof(number) && strncmp(text, key, len) == 0 && text[len] == ' ') {
+        if (line > len + 1 && line - len - 1 < sizeof(number) && strncmp(text, key, len) == 0 &&
+            text[len] == ' ') {
             memcpy(number, text + len + 1, line - len - 1);
             number[line - len - 1] = '\0';
             return bx_parse_u64(number, 0, UINT64_MAX, ret) == 0;
@@ -42,7 +44,8 @@ bool bx_cgroup_parse_key(const char *text, const char *key, uint64_t *ret)
     return false;
 }
 
-size_t bx_cgroup_parse_pids(const char *text, size_t len, uint32_t *carry, void (*fn)(int pid, void *ud), void *ud)
+size_t bx_cgroup_parse_pids(const char *text, size_t len, uint32_t *carry, void (*fn)(int pid, void *ud),
+                            void *ud)
 {
     size_t n = 0;
 
@@ -112,7 +115,7 @@ int bx_cgroups_boot(struct bx_cgroups *cs, struct bx_err *err)
 
     if (root < 0)
         return bx_fail(err, BX_EENGINE, errno, "open " BX_CGROUP_ROOT);
-    r = write_at(root, "cgroup.subtree_control", "+memory +pids");
+    r = write_at(root, "cgroup.subtree_control", "+cpu +memory +pids");
     if (r < 0)
         return bx_fail(err, BX_EENGINE, -r, "turn on the memory and pids controllers");
     agent = make_dir(root, "agent");
@@ -156,7 +159,8 @@ int bx_cgroups_limit(struct bx_cgroups *cs, uint64_t reserve, struct bx_err *err
     if (r >= 0)
         r = write_number(cs->box, "../agent/memory.min", reserve, err);
     if (r >= 0)
-        r = bx_cgroups_set_pids(cs, BX_PIDS_DEFAULT, err);
+        r = bx_cgroups_set_pids(cs, BX_MIN(total / (1024 * 1024) * BX_PIDS_PER_MIB, (uint64_t)BX_PIDS_MAX),
+                                err);
     if (r < 0)
         return r;
     r = write_at(cs->box, "cgroup.subtree_control", "+memory +pids");
@@ -320,7 +324,7 @@ static void signal_one(int pid, void *ud)
 
 int bx_cgroup_signal(struct bx_cgroup *cg, int signo)
 {
-    struct signal_arg a = { .signo = signo };
+    struct signal_arg a = {.signo = signo};
     char text[4096];
     uint32_t carry = 0;
     off_t at = 0;

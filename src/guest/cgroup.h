@@ -6,7 +6,8 @@
  *   /sys/fs/cgroup/box        everything else: memory.max = RAM less the reserve, pids.max
  *   /sys/fs/cgroup/box/eN     one per exec: cgroup.kill ends its tree, memory.events tells of OOM kills
  *
- * An exec's group goes back to a pool when nothing lives in it any more: making one is the dearest step of a spawn.
+ * An exec's group goes back to a pool when nothing lives in it any more: making one is the dearest step of a
+ * spawn.
  */
 #ifndef BX_GUEST_CGROUP_H
 #define BX_GUEST_CGROUP_H
@@ -17,9 +18,11 @@
 
 #include "base/err.h"
 
-#define BX_CGROUP_ROOT "/sys/fs/cgroup"
-#define BX_PIDS_DEFAULT 32768
-#define BX_CGROUPS_MAX 4096 /* groups of execs at a time, those with survivors of a finished exec included */
+#define BX_CGROUP_ROOT  "/sys/fs/cgroup"
+#define BX_PIDS_MAX 32768      /* of a box that did not ask for a number, or less: ... */
+#define BX_PIDS_PER_MIB 4      /* ... so many per MiB of memory, so that a fork bomb meets this limit first */
+#define BX_CGROUPS_MAX  4096 /* groups of execs at a time, those with survivors of a finished exec included  \
+                              */
 
 struct bx_cgroup {
     struct bx_cgroup *next;
@@ -33,22 +36,23 @@ struct bx_cgroup {
 };
 
 struct bx_cgroups {
-    int box;       /* directory, -1 before set-up */
-    int kill;      /* cgroup.kill of the box */
-    int events;    /* cgroup.events of the box: an error event in epoll when it changes */
+    int box;    /* directory, -1 before set-up */
+    int kill;   /* cgroup.kill of the box */
+    int events; /* cgroup.events of the box: an error event in epoll when it changes */
     unsigned made;
     struct bx_cgroup *idle;      /* empty, ready for use */
     struct bx_cgroup *lingering; /* given back with processes still in it */
 };
 
-#define BX_CGROUPS_INIT ((struct bx_cgroups){ .box = -1, .kill = -1, .events = -1 })
+#define BX_CGROUPS_INIT ((struct bx_cgroups){.box = -1, .kill = -1, .events = -1})
 
-/* Makes agent and box under the mounted hierarchy and moves the caller into agent. Done once, before parking. */
+/* Makes agent and box under the mounted hierarchy and moves the caller into agent. Done once, before parking.
+ */
 int bx_cgroups_boot(struct bx_cgroups *cs, struct bx_err *err);
 /* devices.c: lets the box's processes open Docker's default devices only. After bx_cgroups_boot. */
 int bx_cgroups_guard_devices(struct bx_cgroups *cs, struct bx_err *err);
-/* Limits of the box: all memory but `reserve`, the default number of processes; and lets it have sub-groups: from then
- * on no process can be in `box` itself. Before parking. */
+/* Limits of the box: all memory but `reserve`, the default number of processes; and lets it have sub-groups:
+ * from then on no process can be in `box` itself. Before parking. */
 int bx_cgroups_limit(struct bx_cgroups *cs, uint64_t reserve, struct bx_err *err);
 /* Another number of processes. */
 int bx_cgroups_set_pids(struct bx_cgroups *cs, uint64_t pids, struct bx_err *err);
@@ -77,8 +81,9 @@ uint64_t bx_cgroup_oom_kills(struct bx_cgroup *cg);
 
 /* Pure: the number behind `key` in a flat keyed file ("key 12\n..."). False when it is not there. */
 bool bx_cgroup_parse_key(const char *text, const char *key, uint64_t *ret);
-/* Pure: takes numbers from a list "1\n22\n", calling fn for each; `carry` holds a number cut at the end of a piece
- * (0 at first, and to be flushed with an empty piece at the end). Returns how many. */
-size_t bx_cgroup_parse_pids(const char *text, size_t len, uint32_t *carry, void (*fn)(int pid, void *ud), void *ud);
+/* Pure: takes numbers from a list "1\n22\n", calling fn for each; `carry` holds a number cut at the end of a
+ * piece (0 at first, and to be flushed with an empty piece at the end). Returns how many. */
+size_t bx_cgroup_parse_pids(const char *text, size_t len, uint32_t *carry, void (*fn)(int pid, void *ud),
+                            void *ud);
 
 #endif

@@ -28,16 +28,16 @@
 /* <sys/mount.h> and <linux/mount.h> exclude each other here; these are the few flags of mount(2) we use. */
 int mount(const char *, const char *, const char *, unsigned long, const void *);
 int umount2(const char *, int);
-#define M_RDONLY 1ul
-#define M_NOSUID 2ul
-#define M_NODEV 4ul
-#define M_NOEXEC 8ul
-#define M_REMOUNT 32ul
-#define M_BIND 4096ul
-#define M_REC 16384ul
-#define M_PRIVATE (1ul << 18)
+#define M_RDONLY      1ul
+#define M_NOSUID      2ul
+#define M_NODEV       4ul
+#define M_NOEXEC      8ul
+#define M_REMOUNT     32ul
+#define M_BIND        4096ul
+#define M_REC         16384ul
+#define M_PRIVATE     (1ul << 18)
 #define M_STRICTATIME (1ul << 24)
-#define U_DETACH 2
+#define U_DETACH      2
 
 #define STAGE "/stage"
 
@@ -54,18 +54,18 @@ struct mount_entry {
 };
 
 static const struct mount_entry mounts[] = {
-    { "proc", STAGE "/proc", NULL, M_NOSUID | M_NODEV | M_NOEXEC, false },
-    { "tmpfs", STAGE "/dev", "mode=755,size=65536k", M_NOSUID | M_STRICTATIME, false },
-    { "devpts", STAGE "/dev/pts", "newinstance,ptmxmode=0666,mode=0620,gid=5", M_NOSUID | M_NOEXEC, false },
-    { "tmpfs", STAGE "/dev/shm", "mode=1777,size=65536k", M_NOSUID | M_NODEV | M_NOEXEC, false },
-    { "mqueue", STAGE "/dev/mqueue", NULL, M_NOSUID | M_NODEV | M_NOEXEC, true },
-    { "sysfs", STAGE "/sys", NULL, M_RDONLY | M_NOSUID | M_NODEV | M_NOEXEC, false },
-    { "cgroup2", STAGE "/sys/fs/cgroup", NULL, M_RDONLY | M_NOSUID | M_NODEV | M_NOEXEC, false },
-    { "tmpfs", STAGE "/tmp", "mode=1777,size=50%", M_NOSUID | M_NODEV, false },
+    {"proc", STAGE "/proc", NULL, M_NOSUID | M_NODEV | M_NOEXEC, false},
+    {"tmpfs", STAGE "/dev", "mode=755,size=65536k", M_NOSUID | M_STRICTATIME, false},
+    {"devpts", STAGE "/dev/pts", "newinstance,ptmxmode=0666,mode=0620,gid=5", M_NOSUID | M_NOEXEC, false},
+    {"tmpfs", STAGE "/dev/shm", "mode=1777,size=65536k", M_NOSUID | M_NODEV | M_NOEXEC, false},
+    {"mqueue", STAGE "/dev/mqueue", NULL, M_NOSUID | M_NODEV | M_NOEXEC, true},
+    {"sysfs", STAGE "/sys", NULL, M_RDONLY | M_NOSUID | M_NODEV | M_NOEXEC, false},
+    {"cgroup2", STAGE "/sys/fs/cgroup", NULL, M_RDONLY | M_NOSUID | M_NODEV | M_NOEXEC, false},
+    {"tmpfs", STAGE "/tmp", "mode=1777,size=50%", M_NOSUID | M_NODEV, false},
 };
 
 /* The mounts that are moved, with those below them. */
-static const char *const staged[] = { "/proc", "/dev", "/sys", "/tmp" };
+static const char *const staged[] = {"/proc", "/dev", "/sys", "/tmp"};
 
 static int mount_all(struct bx_err *err)
 {
@@ -91,16 +91,16 @@ static const struct {
     const char *path;
     unsigned major, minor;
 } nodes[] = {
-    { STAGE "/dev/null", 1, 3 },   { STAGE "/dev/zero", 1, 5 },    { STAGE "/dev/full", 1, 7 },
-    { STAGE "/dev/random", 1, 8 }, { STAGE "/dev/urandom", 1, 9 }, { STAGE "/dev/tty", 5, 0 },
+    {STAGE "/dev/null", 1, 3},   {STAGE "/dev/zero", 1, 5},    {STAGE "/dev/full", 1, 7},
+    {STAGE "/dev/random", 1, 8}, {STAGE "/dev/urandom", 1, 9}, {STAGE "/dev/tty", 5, 0},
 };
 
 static const struct {
     const char *target, *path;
 } links[] = {
-    { "/proc/self/fd", STAGE "/dev/fd" },       { "/proc/self/fd/0", STAGE "/dev/stdin" },
-    { "/proc/self/fd/1", STAGE "/dev/stdout" }, { "/proc/self/fd/2", STAGE "/dev/stderr" },
-    { "pts/ptmx", STAGE "/dev/ptmx" },          { "/proc/kcore", STAGE "/dev/core" },
+    {"/proc/self/fd", STAGE "/dev/fd"},       {"/proc/self/fd/0", STAGE "/dev/stdin"},
+    {"/proc/self/fd/1", STAGE "/dev/stdout"}, {"/proc/self/fd/2", STAGE "/dev/stderr"},
+    {"pts/ptmx", STAGE "/dev/ptmx"},          {"/proc/kcore", STAGE "/dev/core"},
 };
 
 static int make_nodes(struct bx_err *err)
@@ -118,11 +118,20 @@ static int make_nodes(struct bx_err *err)
 
 /* Docker's lists. */
 static const char *const masked[] = {
-    STAGE "/proc/asound",     STAGE "/proc/acpi",        STAGE "/proc/kcore", STAGE "/proc/keys",    STAGE "/proc/latency_stats",
-    STAGE "/proc/timer_list", STAGE "/proc/timer_stats", STAGE "/proc/sched_debug", STAGE "/proc/scsi", STAGE "/sys/firmware",
+    STAGE "/proc/asound",
+    STAGE "/proc/acpi",
+    STAGE "/proc/kcore",
+    STAGE "/proc/keys",
+    STAGE "/proc/latency_stats",
+    STAGE "/proc/timer_list",
+    STAGE "/proc/timer_stats",
+    STAGE "/proc/sched_debug",
+    STAGE "/proc/scsi",
+    STAGE "/sys/firmware",
     STAGE "/sys/devices/virtual/powercap",
 };
-static const char *const protected[] = { STAGE "/proc/bus", STAGE "/proc/fs", STAGE "/proc/irq", STAGE "/proc/sys", STAGE "/proc/sysrq-trigger" };
+static const char *const protected[] = {STAGE "/proc/bus", STAGE "/proc/fs", STAGE "/proc/irq",
+                                        STAGE "/proc/sys", STAGE "/proc/sysrq-trigger"};
 
 /* Undone for a box that is to see everything. */
 static void unmask_paths(void)
@@ -142,7 +151,8 @@ static int mask_paths(struct bx_err *err)
         if (lstat(masked[i], &st) < 0)
             continue; /* not in this kernel */
         if (S_ISDIR(st.st_mode))
-            r = mount("tmpfs", masked[i], "tmpfs", M_RDONLY | M_NOSUID | M_NODEV | M_NOEXEC, "size=0,nr_inodes=1");
+            r = mount("tmpfs", masked[i], "tmpfs", M_RDONLY | M_NOSUID | M_NODEV | M_NOEXEC,
+                      "size=0,nr_inodes=1");
         else
             r = mount(STAGE "/dev/null", masked[i], NULL, M_BIND, NULL);
         if (r < 0)
@@ -152,7 +162,8 @@ static int mask_paths(struct bx_err *err)
         if (lstat(protected[i], &st) < 0)
             continue;
         if (mount(protected[i], protected[i], NULL, M_BIND | M_REC, NULL) < 0 ||
-            mount(NULL, protected[i], NULL, M_REMOUNT | M_BIND | M_RDONLY | M_NOSUID | M_NODEV | M_NOEXEC, NULL) < 0)
+            mount(NULL, protected[i], NULL, M_REMOUNT | M_BIND | M_RDONLY | M_NOSUID | M_NODEV | M_NOEXEC,
+                  NULL) < 0)
             return bx_fail(err, BX_EENGINE, errno, "protect %s", protected[i]);
     }
     return 0;
@@ -164,7 +175,7 @@ static int mask_paths(struct bx_err *err)
 static const struct {
     const char *name;
     bool only_if_there; /* an image without it does without it */
-} etc_files[] = { { "hostname", false }, { "hosts", false }, { "resolv.conf", false }, { "machine-id", true } };
+} etc_files[] = {{"hostname", false}, {"hosts", false}, {"resolv.conf", false}, {"machine-id", true}};
 
 static int touch(const char *path)
 {
@@ -197,7 +208,8 @@ static int place_etc(const int fds[ETC_FILES], struct bx_err *err)
             if (r < 0)
                 return bx_fail(err, BX_EENGINE, -r, "make %s in the container", path);
         }
-        if (syscall(SYS_move_mount, fds[i], "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_SYMLINKS) < 0)
+        if (syscall(SYS_move_mount, fds[i], "", AT_FDCWD, path,
+                    MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_SYMLINKS) < 0)
             return bx_fail(err, BX_EENGINE, errno, "mount %s in the container", path);
     }
     return 0;
@@ -251,10 +263,11 @@ static int write_file(const char *path, const char *value)
     return fd < 0 ? -errno : bx_write_full(fd, value, strlen(value));
 }
 
-/* In the agent's view still: the kernel is not to kill it, the cgroup namespace starts at the box, but it lives outside. */
+/* In the agent's view still: the kernel is not to kill it, the cgroup namespace starts at the box, but it
+ * lives outside. */
 static int settle(struct bx_err *err)
 {
-    static const char *const agents[] = { "/run", "/dev", "/sys/fs/cgroup", "/sys", "/proc" };
+    static const char *const agents[] = {"/run", "/dev", "/sys/fs/cgroup", "/sys", "/proc"};
     int r = write_file("/proc/self/oom_score_adj", "-1000");
 
     if (r < 0)
@@ -312,8 +325,8 @@ static int second_half(const struct bx_container_plan *plan, const int prepared[
 
 static int drop_everything(struct bx_err *err)
 {
-    struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
-    struct __user_cap_data_struct none[2] = { { 0 }, { 0 } };
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct none[2] = {{0}, {0}};
 
     prctl(PR_SET_NAME, "boxlite-init");
     if (prctl(PR_SET_DUMPABLE, 0) < 0 || syscall(SYS_capset, &head, none) < 0)
@@ -338,12 +351,13 @@ static _Noreturn void reap_for_ever(void)
 /* The plan, one message with the mounts: root, then the files of /etc. */
 static int send_plan(int control, const struct bx_container_plan *plan, const int fds[1 + ETC_FILES])
 {
-    struct iovec iov = { .iov_base = (void *)plan, .iov_len = sizeof(*plan) };
+    struct iovec iov = {.iov_base = (void *)plan, .iov_len = sizeof(*plan)};
     union {
         struct cmsghdr align;
         char bytes[CMSG_SPACE(sizeof(int) * (1 + ETC_FILES))];
-    } space = { .bytes = { 0 } };
-    struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &space, .msg_controllen = sizeof(space.bytes) };
+    } space = {.bytes = {0}};
+    struct msghdr msg = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &space, .msg_controllen = sizeof(space.bytes)};
     struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
 
     c->cmsg_level = SOL_SOCKET;
@@ -355,12 +369,13 @@ static int send_plan(int control, const struct bx_container_plan *plan, const in
 
 static bool receive_plan(int control, struct bx_container_plan *plan, int fds[1 + ETC_FILES])
 {
-    struct iovec iov = { .iov_base = plan, .iov_len = sizeof(*plan) };
+    struct iovec iov = {.iov_base = plan, .iov_len = sizeof(*plan)};
     union {
         struct cmsghdr align;
         char bytes[CMSG_SPACE(sizeof(int) * (1 + ETC_FILES))];
     } space;
-    struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &space, .msg_controllen = sizeof(space.bytes) };
+    struct msghdr msg = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &space, .msg_controllen = sizeof(space.bytes)};
     struct cmsghdr *c;
 
     if (recvmsg(control, &msg, MSG_CMSG_CLOEXEC) != (ssize_t)sizeof(*plan))
@@ -383,7 +398,7 @@ static int reaper_main(void *arg)
     static struct bx_container_plan plan;
     struct child *c = arg;
     struct bx_err err = BX_ERR_INIT;
-    int prepared[BX_ARRAY_SIZE(staged)], fds[1 + ETC_FILES];
+    int prepared[BX_ARRAY_SIZE(staged)] = {0}, fds[1 + ETC_FILES] = {0};
     sigset_t all;
 
     sigfillset(&all);
@@ -445,7 +460,7 @@ static int open_root(const struct bx_container *c, struct bx_err *err)
 
 int bx_container_prepare(struct bx_container *c, int cgroup_fd, struct bx_err *err)
 {
-    struct clone_args ca = { 0 };
+    struct clone_args ca = {0};
     struct child child;
     int ends[2], pidfd = -1, root, r;
     long pid;
@@ -486,7 +501,8 @@ static int detached_copy(const char *path, struct bx_err *err)
     return fd >= 0 ? fd : bx_fail(err, BX_EENGINE, errno, "copy the mount of %s", path);
 }
 
-static int hand_over(struct bx_container *c, const struct bx_container_plan *plan, int fds[1 + ETC_FILES], struct bx_err *err)
+static int hand_over(struct bx_container *c, const struct bx_container_plan *plan, int fds[1 + ETC_FILES],
+                     struct bx_err *err)
 {
     char path[64];
     int r;

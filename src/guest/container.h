@@ -6,19 +6,21 @@
  *
  *  Two halves, because one can be in the template and making mounts and namespaces is slow.
  *
- *  bx_container_prepare, before parking: the reaper, a copy of the agent in new pid, mount, ipc, uts and cgroup
- *  namespaces, mounts everything but the root (proc, dev, sys, tmp, masked and protected paths) under STAGE and waits.
+ *  bx_container_prepare, before parking: the reaper, a copy of the agent in new pid, mount, ipc, uts and
+ * cgroup namespaces, mounts everything but the root (proc, dev, sys, tmp, masked and protected paths) under
+ * STAGE and waits.
  *
- *  bx_container_start, at Start: the agent has mounted the root and hands it over as a detached copy of that mount, with the
- *  generated files of /etc. The reaper puts the root over "/" (the initramfs cannot be pivoted away from; nothing of
- *  it is reachable after that), enters it, and moves what it has prepared to its places by paths that the new root
- *  itself resolves, so that no link in an image leads out. Then it drops all capabilities, lets go of all descriptors, and reaps.
+ *  bx_container_start, at Start: the agent has mounted the root and hands it over as a detached copy of that
+ * mount, with the generated files of /etc. The reaper puts the root over "/" (the initramfs cannot be pivoted
+ * away from; nothing of it is reachable after that), enters it, and moves what it has prepared to its places
+ * by paths that the new root itself resolves, so that no link in an image leads out. Then it drops all
+ * capabilities, lets go of all descriptors, and reaps.
  *
- *  Processes are put beside it by the agent, which joins the pid namespace for its children only; each child joins the
- *  other namespaces itself (spawn.c).
+ *  Processes are put beside it by the agent, which joins the pid namespace for its children only; each child
+ * joins the other namespaces itself (spawn.c).
  *
- *  Capabilities: the agent cuts its own bounding set to what the container may have. That takes nothing from the agent,
- *  whose sets are as they were, and everything from what it execs.
+ *  Capabilities: the agent cuts its own bounding set to what the container may have. That takes nothing from
+ * the agent, whose sets are as they were, and everything from what it execs.
  */
 #ifndef BX_GUEST_CONTAINER_H
 #define BX_GUEST_CONTAINER_H
@@ -30,27 +32,28 @@
 #include "base/err.h"
 
 #define BX_CONTAINER_ROOT "/newroot" /* where the agent has the root mounted */
-#define BX_CONTAINER_ETC "/run/etc"  /* generated files, on a tmpfs of the agent */
+#define BX_CONTAINER_ETC  "/run/etc" /* generated files, on a tmpfs of the agent */
 
 struct bx_container_plan {
     char hostname[65];
     char working_dir[4096]; /* "" = none; made if missing, owned by uid and gid */
     uint32_t uid, gid;
     uint64_t capabilities;
-    bool protect;           /* mask and protect the usual paths of /proc and /sys */
+    bool protect; /* mask and protect the usual paths of /proc and /sys */
 };
 
 struct bx_container {
-    int pidfd;   /* of the reaper; also names the namespaces */
+    int pidfd; /* of the reaper; also names the namespaces */
     pid_t pid;
     int control; /* socket to the reaper, until it has started */
     int root_fd; /* its root, as O_PATH */
     int pts_fd;  /* its devpts */
 };
 
-#define BX_CONTAINER_INIT ((struct bx_container){ .pidfd = -1, .control = -1, .root_fd = -1, .pts_fd = -1 })
+#define BX_CONTAINER_INIT ((struct bx_container){.pidfd = -1, .control = -1, .root_fd = -1, .pts_fd = -1})
 
-/* First half. cgroup_fd: the box's cgroup, which becomes the root of the cgroup namespace; no process stays in it. */
+/* First half. cgroup_fd: the box's cgroup, which becomes the root of the cgroup namespace; no process stays
+ * in it. */
 int bx_container_prepare(struct bx_container *c, int cgroup_fd, struct bx_err *err);
 /* Second half. The root is mounted at BX_CONTAINER_ROOT, the generated files lie in BX_CONTAINER_ETC. */
 int bx_container_start(struct bx_container *c, const struct bx_container_plan *plan, struct bx_err *err);

@@ -2,9 +2,9 @@
 /*
  * devices.c - which devices the box may open: those of Docker's default list and no other.
  *
- * Root in the container may make nodes (CAP_MKNOD is among the default capabilities), so names alone would not keep it from the
- * disk, the console or the ports. The kernel asks this small program at each open. Making nodes stays allowed, as it
- * is in Docker: archives unpack.
+ * Root in the container may make nodes (CAP_MKNOD is among the default capabilities), so names alone would
+ * not keep it from the disk, the console or the ports. The kernel asks this small program at each open.
+ * Making nodes stays allowed, as it is in Docker: archives unpack.
  */
 #include <errno.h>
 #include <linux/bpf.h>
@@ -17,17 +17,20 @@
 #include "base/mem.h"
 #include "guest/cgroup.h"
 
-#define LOAD(dst, offset) { .code = BPF_LDX | BPF_MEM | BPF_W, .dst_reg = (dst), .src_reg = BPF_REG_1, .off = (offset) }
+/* clang-format off */
+#define LOAD(dst, at) { .code = BPF_LDX | BPF_MEM | BPF_W, .dst_reg = (dst), .src_reg = BPF_REG_1, .off = (at) }
 #define MOV(dst, src) { .code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = (dst), .src_reg = (src) }
 #define OP(op, dst, value) { .code = BPF_ALU64 | (op) | BPF_K, .dst_reg = (dst), .imm = (value) }
-#define JUMP(op, reg, value, skip) { .code = BPF_JMP | (op) | BPF_K, .dst_reg = (reg), .imm = (value), .off = (skip) }
+#define JUMP(op, reg, value, skip) \
+    { .code = BPF_JMP | (op) | BPF_K, .dst_reg = (reg), .imm = (value), .off = (skip) }
 #define EXIT { .code = BPF_JMP | BPF_EXIT }
+/* clang-format on */
 
-#define R0 BPF_REG_0
-#define TYPE BPF_REG_2
+#define R0     BPF_REG_0
+#define TYPE   BPF_REG_2
 #define ACCESS BPF_REG_3
-#define MAJOR BPF_REG_4
-#define MINOR BPF_REG_5
+#define MAJOR  BPF_REG_4
+#define MINOR  BPF_REG_5
 
 static const struct bpf_insn program[] = {
     LOAD(TYPE, 0),
@@ -63,7 +66,7 @@ int bx_cgroups_guard_devices(struct bx_cgroups *cs, struct bx_err *err)
     attr.prog_type = BPF_PROG_TYPE_CGROUP_DEVICE;
     attr.insns = (uint64_t)(uintptr_t)program;
     attr.insn_cnt = BX_ARRAY_SIZE(program);
-    attr.license = (uint64_t)(uintptr_t)"Apache-2.0";
+    attr.license = (uint64_t)(uintptr_t) "Apache-2.0";
     fd = (int)syscall(SYS_bpf, BPF_PROG_LOAD, &attr, sizeof(attr));
     if (fd < 0)
         return bx_fail(err, BX_EENGINE, errno, "load the program that guards devices");

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* env.c - see env.h. Sorting finds the doubles: the number of variables is the caller's choice, so no pairs are compared. */
+/* env.c - see env.h. Sorting finds the doubles: the number of variables is the caller's choice, so no pairs
+ * are compared. */
 #include "guest/env.h"
 
 #include <errno.h>
@@ -33,7 +34,7 @@ static size_t add(struct entry *e, size_t n, const char *s)
 
     if (!eq || eq == s)
         return n;
-    e[n] = (struct entry){ .s = (char *)s, .name_len = (size_t)(eq - s), .order = n };
+    e[n] = (struct entry){.s = (char *)s, .name_len = (size_t)(eq - s), .order = n};
     return n + 1;
 }
 
@@ -48,7 +49,7 @@ int bx_env_make(const char *base, size_t base_n, const char *own, size_t own_n, 
                 const char *hostname, bool tty, struct bx_env *ret)
 {
     bx_cleanup_free struct entry *e = calloc(base_n + own_n + 4, sizeof(*e));
-    struct bx_env env = { 0 };
+    struct bx_env env = {0};
     size_t n = 0, out = 0;
 
     env.v = calloc(base_n + own_n + 5, sizeof(*env.v));
@@ -84,7 +85,7 @@ void bx_env_done(struct bx_env *e)
     free(e->v);
     free(e->home);
     free(e->hostname);
-    *e = (struct bx_env){ 0 };
+    *e = (struct bx_env){0};
 }
 
 const char *bx_env_get(const struct bx_env *e, const char *name)

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* exec.c - the table of execs, their streams, their lives. exec.h tells the theory. */
+/* exec.c - the table of execs, their streams, their lives. exec.h tells the theory; requests.c reads the
+ * messages. */
 #include "guest/exec.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,9 +22,10 @@
 static void maybe_free(struct bx_exec *x);
 static void finish(struct bx_exec *x);
 
-void bx_execs_init(struct bx_execs *xs, struct bx_loop *loop, struct bx_link *link, struct bx_cgroups *cgroups)
+void bx_execs_init(struct bx_execs *xs, struct bx_loop *loop, struct bx_link *link,
+                   struct bx_cgroups *cgroups)
 {
-    *xs = (struct bx_execs){ .loop = loop, .link = link, .cgroups = cgroups, .kept_max = 64 * 1024 * 1024 };
+    *xs = (struct bx_execs){.loop = loop, .link = link, .cgroups = cgroups, .kept_max = 64 * 1024 * 1024};
 }
 
 void bx_execs_told(struct bx_execs *xs, int r)
@@ -36,14 +39,14 @@ static void send_msg(struct bx_execs *xs, uint16_t type, uint32_t stream, const 
     bx_execs_told(xs, bx_msg_send(xs->link, type, stream, msg, NULL));
 }
 
-static void send_error(struct bx_execs *xs, uint32_t stream, uint32_t request, const struct bx_err *why)
+void bx_execs_send_error(struct bx_execs *xs, uint32_t stream, uint32_t request, const struct bx_err *why)
 {
     bx_execs_told(xs, bx_msg_send_error(xs->link, stream, request, why));
 }
 
 /* --- streams --- */
 
-static struct bx_attach *find_attach(struct bx_execs *xs, uint32_t stream)
+struct bx_attach *bx_attach_find(struct bx_execs *xs, uint32_t stream)
 {
     struct bx_attach *a = xs->buckets[stream % BX_STREAM_BUCKETS];
 
@@ -52,7 +55,7 @@ static struct bx_attach *find_attach(struct bx_execs *xs, uint32_t stream)
     return a;
 }
 
-static int attach_new(struct bx_exec *x, uint32_t stream, bool opener, struct bx_attach **ret, struct bx_err *err)
+int bx_attach_new(struct bx_exec *x, uint32_t stream, bool opener, struct bx_attach **ret, struct bx_err *err)
 {
     struct bx_execs *xs = x->all;
     struct bx_attach **bucket = &xs->buckets[stream % BX_STREAM_BUCKETS];
@@ -100,7 +103,7 @@ static void attach_free(struct bx_attach *a)
 }
 
 /* The stream has ended for its client; what that means for the exec. May free the exec. */
-static void attach_close(struct bx_attach *a)
+void bx_attach_close(struct bx_attach *a)
 {
     struct bx_exec *x = a->exec;
     bool kills = a->opener && !x->detached && !x->main && x->state < BX_EXEC_DRAINING;
@@ -114,15 +117,15 @@ static void attach_close(struct bx_attach *a)
 }
 
 /* An error of a stream, after which it does not exist any more. */
-static void attach_refuse(struct bx_attach *a, const struct bx_err *why)
+void bx_attach_refuse(struct bx_attach *a, const struct bx_err *why)
 {
-    send_error(a->exec->all, a->stream, 0, why);
-    attach_close(a);
+    bx_execs_send_error(a->exec->all, a->stream, 0, why);
+    bx_attach_close(a);
 }
 
 /* --- the table --- */
 
-static struct bx_exec *find_exec(struct bx_execs *xs, const char *id)
+struct bx_exec *bx_exec_find(struct bx_execs *xs, const char *id)
 {
     for (struct bx_exec *x = xs->first; x; x = x->next) {
         /* Hidden ones (see maybe_free) count as gone. */
@@ -195,7 +198,8 @@ static bool survivors_write(const struct bx_exec *x)
     return x->out[0].fd >= 0 || x->out[1].fd >= 0;
 }
 
-/* Ended, and nobody's any more: gone at once, unless it is kept for later or survivors still write into its pipes. */
+/* Ended, and nobody's any more: gone at once, unless it is kept for later or survivors still write into its
+ * pipes. */
 static void maybe_free(struct bx_exec *x)
 {
     if (x->state != BX_EXEC_EXITED || x->attaches || x->detached || x->main || survivors_write(x) ||
@@ -205,8 +209,8 @@ static void maybe_free(struct bx_exec *x)
 }
 
 /*
- * Makes room: finished detached execs beyond their number or the budget of kept output go, oldest first; when the table is
- * full, also hidden ones (their survivors will find their pipes closed).
+ * Makes room: finished detached execs beyond their number or the budget of kept output go, oldest first; when
+ * the table is full, also hidden ones (their survivors will find their pipes closed).
  */
 static void evict(struct bx_execs *xs)
 {
@@ -232,12 +236,18 @@ static void evict(struct bx_execs *xs)
 
 int bx_exec_kill(struct bx_exec *x)
 {
+    struct sched_param first = {.sched_priority = 1};
+    bool alive = x->pidfd >= 0 && x->state < BX_EXEC_DRAINING;
     int r = 0;
 
-    if (x->pidfd >= 0 && x->state < BX_EXEC_DRAINING)
+    if (alive)
         r = syscall(SYS_pidfd_send_signal, x->pidfd, SIGKILL, NULL, 0) < 0 ? -errno : 0;
     if (x->cgroup && bx_cgroup_kill(x->cgroup) < 0 && r == 0)
         r = -EIO;
+    /* Dying takes processor time. The one whose end is waited for need not queue behind thousands of its
+     * tree. */
+    if (alive)
+        sched_setscheduler(x->pid, SCHED_FIFO, &first);
     return r;
 }
 
@@ -259,12 +269,14 @@ static void send_exit(struct bx_exec *x, struct bx_attach *a)
         .oom = x->oom,
         .timed_out = x->timed_out,
         .killed = x->killed,
-        .usage = {
-            .user_us = (uint64_t)x->usage.ru_utime.tv_sec * 1000000 + (uint64_t)x->usage.ru_utime.tv_usec,
-            .system_us = (uint64_t)x->usage.ru_stime.tv_sec * 1000000 + (uint64_t)x->usage.ru_stime.tv_usec,
-            .max_rss_bytes = (uint64_t)x->usage.ru_maxrss * 1024,
-            .wall_us = (uint64_t)(x->ended_ns - x->started_ns) / 1000,
-        },
+        .usage =
+            {
+                .user_us = (uint64_t)x->usage.ru_utime.tv_sec * 1000000 + (uint64_t)x->usage.ru_utime.tv_usec,
+                .system_us =
+                    (uint64_t)x->usage.ru_stime.tv_sec * 1000000 + (uint64_t)x->usage.ru_stime.tv_usec,
+                .max_rss_bytes = (uint64_t)x->usage.ru_maxrss * 1024,
+                .wall_us = (uint64_t)(x->ended_ns - x->started_ns) / 1000,
+            },
     };
 
     snprintf(msg.message, sizeof(msg.message), "%s", exit_text(x));
@@ -305,7 +317,7 @@ static void finish(struct bx_exec *x)
     x->state = BX_EXEC_EXITED;
     xs->active--;
     for (int i = 0; i < 2; i++)
-        bx_out_drop(&x->out[i]);
+        bx_out_rest(&x->out[i]);
     bx_exec_try_exit(x);
     if (x->detached)
         evict(xs);
@@ -324,7 +336,7 @@ static void drain_over(struct bx_source *s, void *ud)
 /* Takes the status. The process has ended: a zombie of ours, or nothing if the kernel has lost it. */
 static void reap(struct bx_exec *x)
 {
-    siginfo_t si = { 0 };
+    siginfo_t si = {0};
 
     x->exit_source = bx_source_remove(x->exit_source);
     if (syscall(SYS_waitid, P_PIDFD, x->pidfd, &si, WEXITED | WNOHANG | __WALL, &x->usage) < 0)
@@ -382,9 +394,9 @@ static void start_deadline(struct bx_exec *x, uint64_t timeout_ms)
         bx_timer_after(x->deadline, (int64_t)BX_MIN(timeout_ms, (uint64_t)INT32_MAX) * BX_MSEC);
 }
 
-static void send_started(struct bx_exec *x, uint32_t stream)
+void bx_exec_send_started(struct bx_exec *x, uint32_t stream)
 {
-    boxlite_Started msg = { .pid = (uint32_t)x->inner_pid };
+    boxlite_Started msg = {.pid = (uint32_t)x->inner_pid};
 
     memcpy(msg.exec_id, x->id, sizeof(msg.exec_id));
     send_msg(x->all, BX_MSG_STARTED, stream, &msg);
@@ -397,7 +409,7 @@ static void started(struct bx_exec *x)
     x->state = BX_EXEC_RUNNING;
     x->inner_pid = ln->spawn.pid;
     for (struct bx_attach *a = x->attaches; a; a = a->next)
-        send_started(x, a->stream);
+        bx_exec_send_started(x, a->stream);
     start_deadline(x, ln->msg.pb.timeout_ms);
     if (!ln->msg.pb.stdin)
         bx_in_eof(x);
@@ -422,7 +434,7 @@ static int launch_over(struct bx_exec *x)
     x->launch = bx_launch_free(x->launch);
     x->state = BX_EXEC_FAILED;
     while (x->attaches) {
-        send_error(x->all, x->attaches->stream, 0, &why);
+        bx_execs_send_error(x->all, x->attaches->stream, 0, &why);
         attach_free(x->attaches);
     }
     return r;
@@ -467,7 +479,7 @@ static int admit(struct bx_execs *xs, const boxlite_Exec *pb, struct bx_err *err
 {
     if (pb->exec_id[0] == '\0')
         return bx_fail(err, BX_EINVALID, 0, "an exec without an id");
-    if (find_exec(xs, pb->exec_id))
+    if (bx_exec_find(xs, pb->exec_id))
         return bx_fail(err, BX_EEXISTS, 0, "exec %s exists already", pb->exec_id);
     if (xs->count >= BX_EXECS_MAX)
         evict(xs);
@@ -490,7 +502,7 @@ static int exec_abort(struct bx_exec *x, int r)
     return r;
 }
 
-static int open_exec(struct bx_execs *xs, uint32_t stream, const uint8_t *payload, size_t len, struct bx_err *err)
+int bx_exec_open(struct bx_execs *xs, uint32_t stream, const uint8_t *payload, size_t len, struct bx_err *err)
 {
     struct bx_launch *ln = NULL;
     struct bx_attach *a = NULL;
@@ -513,7 +525,7 @@ static int open_exec(struct bx_execs *xs, uint32_t stream, const uint8_t *payloa
     x->main = ln->msg.pb.main;
     x->detached = ln->msg.pb.detached;
     x->tty = ln->msg.pb.tty;
-    r = attach_new(x, stream, true, &a, err);
+    r = bx_attach_new(x, stream, true, &a, err);
     if (r >= 0)
         r = bx_launch_go(x, ln, err);
     if (r >= 0 && watch(x) < 0)
@@ -528,237 +540,6 @@ static int open_exec(struct bx_execs *xs, uint32_t stream, const uint8_t *payloa
             bx_out_claim(&x->out[i], a);
     }
     return 0;
-}
-
-/* --- messages --- */
-
-static void on_exec(struct bx_execs *xs, uint32_t stream, const uint8_t *payload, size_t len)
-{
-    struct bx_attach *a = find_attach(xs, stream);
-    struct bx_err err;
-
-    if (a) {
-        bx_fail(&err, BX_ERPC, 0, "stream %u is open already", stream);
-        attach_refuse(a, &err);
-    } else if (stream == 0) {
-        bx_fail(&err, BX_ERPC, 0, "an exec needs a stream");
-        send_error(xs, 0, 0, &err);
-    } else if (open_exec(xs, stream, payload, len, &err) < 0) {
-        send_error(xs, stream, 0, &err);
-    }
-}
-
-static int open_attach(struct bx_execs *xs, uint32_t stream, const char *id, struct bx_err *err)
-{
-    struct bx_exec *x = find_exec(xs, id);
-    struct bx_attach *a;
-    int r;
-
-    if (!x)
-        return bx_fail(err, BX_ENOTFOUND, 0, "no exec %s", id);
-    r = attach_new(x, stream, false, &a, err);
-    if (r < 0)
-        return r;
-    if (x->state != BX_EXEC_STARTING)
-        send_started(x, stream);
-    bx_exec_try_exit(x);
-    return 0;
-}
-
-static void on_attach(struct bx_execs *xs, uint32_t stream, const uint8_t *payload, size_t len)
-{
-    boxlite_Attach msg = boxlite_Attach_init_zero;
-    struct bx_attach *a = find_attach(xs, stream);
-    struct bx_err err;
-    int r;
-
-    if (a || stream == 0) {
-        bx_fail(&err, BX_ERPC, 0, "stream %u cannot be opened", stream);
-        if (a)
-            attach_refuse(a, &err);
-        else
-            send_error(xs, 0, 0, &err);
-        return;
-    }
-    r = bx_msg_decode(BX_MSG_ATTACH, payload, len, &msg, &err);
-    if (r >= 0)
-        r = open_attach(xs, stream, msg.exec_id, &err);
-    if (r < 0)
-        send_error(xs, stream, 0, &err);
-}
-
-/* What a terminal sends goes to the foreground group, as from a terminal; the rest to the main process alone. */
-static int signal_main(struct bx_exec *x, int signo)
-{
-    pid_t group = 0;
-
-    if (x->pidfd < 0)
-        return -ESRCH;
-    if (signo == SIGINT || signo == SIGQUIT || signo == SIGTSTP) {
-        if (!x->tty || ioctl(x->out[0].fd, TIOCGPGRP, &group) < 0 || group <= 1)
-            group = x->pid; /* it leads its session, so its group has its number */
-        if (kill(-group, signo) == 0)
-            return 0;
-    }
-    return syscall(SYS_pidfd_send_signal, x->pidfd, signo, NULL, 0) < 0 ? -errno : 0;
-}
-
-static int do_signal(struct bx_exec *x, const boxlite_Signal *msg, struct bx_err *err)
-{
-    int signo = (int)msg->signo, r;
-
-    if (msg->signo < 1 || msg->signo > 64)
-        return bx_fail(err, BX_EINVALID, 0, "no signal %u", msg->signo);
-    if (x->state == BX_EXEC_STARTING && !(msg->tree && signo == SIGKILL))
-        return bx_fail(err, BX_ESTATE, 0, "exec %s has not started yet", x->id);
-    if (x->state >= BX_EXEC_DRAINING && !(msg->tree && bx_cgroup_populated(x->cgroup)))
-        return bx_fail(err, BX_ESTATE, 0, "exec %s has ended", x->id);
-    if (msg->tree && signo == SIGKILL) {
-        x->killed = x->killed || x->state < BX_EXEC_DRAINING;
-        r = bx_exec_kill(x);
-    } else if (msg->tree) {
-        r = bx_cgroup_signal(x->cgroup, signo);
-    } else {
-        x->killed = x->killed || signo == SIGKILL;
-        r = signal_main(x, signo);
-    }
-    if (r < 0)
-        return bx_fail(err, BX_EEXEC, -r, "signal %d to exec %s", signo, x->id);
-    return 0;
-}
-
-static int do_resize(struct bx_exec *x, const boxlite_Resize *msg, struct bx_err *err)
-{
-    struct winsize ws = { .ws_row = (unsigned short)msg->rows, .ws_col = (unsigned short)msg->cols };
-
-    if (!x->tty)
-        return bx_fail(err, BX_ESTATE, 0, "exec %s has no terminal", x->id);
-    if (msg->rows == 0 || msg->rows > 65535 || msg->cols == 0 || msg->cols > 65535)
-        return bx_fail(err, BX_EINVALID, 0, "terminal of %u rows and %u columns", msg->rows, msg->cols);
-    if (x->out[0].fd < 0)
-        return bx_fail(err, BX_ESTATE, 0, "exec %s has ended", x->id);
-    if (ioctl(x->out[0].fd, TIOCSWINSZ, &ws) < 0)
-        return bx_fail(err, BX_EEXEC, errno, "resize the terminal of exec %s", x->id);
-    return 0;
-}
-
-/* Signal and Resize: answered by their number, also when the stream has just gone. */
-static void on_request(struct bx_execs *xs, uint16_t type, uint32_t stream, const uint8_t *payload, size_t len)
-{
-    struct bx_attach *a = find_attach(xs, stream);
-    boxlite_Signal sig = boxlite_Signal_init_zero;
-    boxlite_Resize size = boxlite_Resize_init_zero;
-    struct bx_err err;
-    uint32_t request;
-    int r;
-
-    r = bx_msg_decode(type, payload, len, type == BX_MSG_SIGNAL ? (void *)&sig : (void *)&size, &err);
-    request = type == BX_MSG_SIGNAL ? sig.request : size.request;
-    if (r >= 0 && !a)
-        r = bx_fail(&err, BX_ENOTFOUND, 0, "stream %u is not open", stream);
-    if (r >= 0)
-        r = type == BX_MSG_SIGNAL ? do_signal(a->exec, &sig, &err) : do_resize(a->exec, &size, &err);
-    if (r < 0)
-        send_error(xs, stream, request, &err);
-    else
-        bx_execs_told(xs, bx_msg_send_ok(xs->link, stream, request));
-}
-
-static struct bx_out *lane_out(struct bx_exec *x, uint32_t lane)
-{
-    return lane == BX_LANE_STDOUT || lane == BX_LANE_STDERR ? &x->out[lane - BX_LANE_STDOUT] : NULL;
-}
-
-static void on_credit(struct bx_execs *xs, uint32_t stream, const uint8_t *payload, size_t len)
-{
-    boxlite_Credit msg = boxlite_Credit_init_zero;
-    struct bx_attach *a = find_attach(xs, stream);
-    struct bx_out *o;
-
-    if (!a || bx_msg_decode(BX_MSG_CREDIT, payload, len, &msg, NULL) < 0)
-        return;
-    o = lane_out(a->exec, msg.lane);
-    if (o && o->claimer == a)
-        bx_out_grant(o, msg.bytes);
-}
-
-static void on_claim(struct bx_execs *xs, uint32_t stream, const uint8_t *payload, size_t len)
-{
-    boxlite_Claim msg = boxlite_Claim_init_zero;
-    struct bx_attach *a = find_attach(xs, stream);
-    struct bx_out *o;
-    struct bx_err err;
-
-    if (!a)
-        return; /* closed meanwhile */
-    if (bx_msg_decode(BX_MSG_CLAIM, payload, len, &msg, &err) < 0) {
-        attach_refuse(a, &err);
-        return;
-    }
-    o = lane_out(a->exec, msg.lane);
-    if (o && o->claimer == a)
-        return;
-    if (!o || o->claimer) {
-        bx_fail(&err, o ? BX_ESTATE : BX_EINVALID, 0, "lane %u of exec %s %s", msg.lane, a->exec->id,
-                o ? "is another client's" : "cannot be claimed");
-        attach_refuse(a, &err);
-        return;
-    }
-    bx_out_claim(o, a);
-}
-
-void bx_execs_message(struct bx_execs *xs, uint16_t type, uint32_t stream, const uint8_t *payload, size_t len)
-{
-    struct bx_attach *a;
-
-    switch (type) {
-    case BX_MSG_EXEC:
-        on_exec(xs, stream, payload, len);
-        break;
-    case BX_MSG_ATTACH:
-        on_attach(xs, stream, payload, len);
-        break;
-    case BX_MSG_SIGNAL:
-    case BX_MSG_RESIZE:
-        on_request(xs, type, stream, payload, len);
-        break;
-    case BX_MSG_CREDIT:
-        on_credit(xs, stream, payload, len);
-        break;
-    case BX_MSG_CLAIM:
-        on_claim(xs, stream, payload, len);
-        break;
-    case BX_MSG_CLOSE:
-        a = find_attach(xs, stream);
-        if (a)
-            attach_close(a);
-        break;
-    default:
-        break;
-    }
-}
-
-void bx_execs_data(struct bx_execs *xs, uint32_t stream, unsigned lane, const uint8_t *data, size_t len)
-{
-    struct bx_attach *a = find_attach(xs, stream);
-    struct bx_err refused = BX_ERR_INIT;
-
-    if (!a)
-        return;
-    if (lane == BX_LANE_STDIN)
-        bx_in_data(a->exec, a, data, len, &refused);
-    else
-        bx_fail(&refused, BX_ERPC, 0, "data on lane %u", lane);
-    if (refused.code)
-        attach_refuse(a, &refused);
-}
-
-void bx_execs_eof(struct bx_execs *xs, uint32_t stream, unsigned lane)
-{
-    struct bx_attach *a = find_attach(xs, stream);
-
-    if (a && lane == BX_LANE_STDIN && (a->exec->in.owner == a || !a->exec->in.owner))
-        bx_in_eof(a->exec);
 }
 
 void bx_execs_resume(struct bx_execs *xs)
@@ -779,7 +560,7 @@ void bx_execs_drop_streams(struct bx_execs *xs)
 {
     for (unsigned i = 0; i < BX_STREAM_BUCKETS; i++) {
         while (xs->buckets[i])
-            attach_close(xs->buckets[i]);
+            bx_attach_close(xs->buckets[i]);
     }
     xs->link_failed = false;
 }

@@ -4,14 +4,15 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <termios.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "guest/exec.h"
 
-#define FRAMES_A_TURN 4   /* read from one pipe before others have their turn */
-#define DRAIN_FRAMES 64
+#define FRAMES_A_TURN  4 /* read from one pipe before others have their turn */
+#define DRAIN_FRAMES   64
 #define IN_PENDING_MAX (2 * (size_t)BX_WINDOW)
 
 /* One piece for lanes that nobody has claimed. Single thread, used within a call only. */
@@ -21,7 +22,7 @@ static void out_readable(struct bx_source *s, int fd, uint32_t events, void *ud)
 
 void bx_out_init(struct bx_out *o, struct bx_exec *x, unsigned id)
 {
-    *o = (struct bx_out){ .exec = x, .id = id, .fd = -1 };
+    *o = (struct bx_out){.exec = x, .id = id, .fd = -1};
     bx_keep_init(&o->keep, BX_KEEP_HEAD, BX_KEEP_TAIL);
 }
 
@@ -47,17 +48,10 @@ static size_t sendable(struct bx_out *o)
     return BX_MIN(n, room);
 }
 
-/* May it be read into what is kept? Unclaimed: always. Claimed: only to empty the pipe of a command that has ended. */
-static bool keepable(struct bx_out *o)
-{
-    if (!o->claimer)
-        return true;
-    return o->exec->state == BX_EXEC_DRAINING && bx_keep_len(&o->keep) < BX_KEEP_HEAD;
-}
-
 static void update_source(struct bx_out *o)
 {
-    bool want = o->fd >= 0 && o->exec->state != BX_EXEC_STARTING && (o->dropping || keepable(o) || sendable(o) > 0);
+    bool want =
+        o->fd >= 0 && o->exec->state != BX_EXEC_STARTING && (o->dropping || !o->claimer || sendable(o) > 0);
 
     if (want && !o->source)
         o->source = bx_loop_add_fd(o->exec->all->loop, o->fd, BX_READ, out_readable, o);
@@ -80,15 +74,31 @@ static void keep(struct bx_out *o, const uint8_t *data, size_t len)
     xs->kept += bx_keep_len(&o->keep) - before;
 }
 
-static void end(struct bx_out *o)
+/* What is left of a lane whose exec has ended is read; what survivors write from now on is dropped. */
+static void rest_over(struct bx_out *o)
 {
-    o->source = bx_source_remove(o->source);
-    o->fd = bx_close(o->fd);
-    bx_out_pump(o);
-    bx_exec_lane_ended(o->exec); /* may free the exec */
+    o->resting = false;
+    if (o->exec->tty) {
+        o->source = bx_source_remove(o->source);
+        o->fd = bx_close(o->fd); /* hangs the terminal up */
+    } else {
+        o->dropping = true;
+    }
 }
 
-/* One read into the place where the bytes belong. What read() said, 0 at the end, -EAGAIN when it may not or cannot. */
+/* read() of at most len bytes: more than 0, 0 at the end, -EAGAIN when there is nothing now. */
+static ssize_t read_some(struct bx_out *o, void *dst, size_t len)
+{
+    ssize_t r = read(o->fd, dst, o->resting ? BX_MIN(len, o->rest) : len);
+
+    if (r > 0 && o->resting)
+        o->rest -= (size_t)r;
+    if (r < 0)
+        return errno == EAGAIN || errno == EINTR ? -EAGAIN : 0; /* EIO: nobody has the terminal any more */
+    return r;
+}
+
+/* One read into the place where the bytes belong; -EBUSY when they may not be read now. */
 static ssize_t read_once(struct bx_out *o)
 {
     struct bx_link *l = o->exec->all->link;
@@ -97,65 +107,69 @@ static ssize_t read_once(struct bx_out *o)
     ssize_t r;
 
     if (dst) {
-        r = read(o->fd, dst, n);
+        r = read_some(o, dst, n);
         bx_link_data_commit(l, o->claimer->stream, o->id, r > 0 ? (size_t)r : 0);
         if (r > 0)
             bx_lane_spend(&o->lane, (size_t)r);
-    } else if (o->dropping || keepable(o)) {
-        r = read(o->fd, scratch, sizeof(scratch));
+    } else if (o->dropping || !o->claimer) {
+        r = read_some(o, scratch, sizeof(scratch));
         if (r > 0 && !o->dropping)
             keep(o, scratch, (size_t)r);
     } else {
-        return -EAGAIN;
+        return -EBUSY;
     }
-    if (r < 0)
-        return errno == EAGAIN || errno == EINTR ? -EAGAIN : 0; /* EIO: the last holder of the terminal has gone */
     return r;
+}
+
+/* Reads at most so many frames; what that means for the lane. May free the exec. */
+static void read_lane(struct bx_out *o, int frames)
+{
+    ssize_t r = -EBUSY;
+
+    for (int i = 0; o->fd >= 0 && i < frames; i++) {
+        r = read_once(o);
+        if (o->resting && (r == -EAGAIN || (r > 0 && o->rest == 0))) {
+            rest_over(o);
+            r = -EAGAIN;
+        }
+        if (r <= 0)
+            break;
+    }
+    if (r == 0) {
+        o->source = bx_source_remove(o->source);
+        o->fd = bx_close(o->fd);
+    }
+    bx_out_pump(o);
+    if (o->fd < 0)
+        bx_exec_lane_ended(o->exec);
 }
 
 static void out_readable(struct bx_source *s, int fd, uint32_t events, void *ud)
 {
     struct bx_out *o = ud;
-    ssize_t r = 0;
 
     (void)s;
     (void)fd;
     (void)events;
-    for (int i = 0; i < (o->dropping ? 1 : FRAMES_A_TURN); i++) {
-        r = read_once(o);
-        if (r <= 0)
-            break;
-    }
-    if (r == 0)
-        end(o);
-    else
-        bx_out_pump(o);
+    read_lane(o, o->dropping ? 1 : FRAMES_A_TURN);
 }
 
 void bx_out_drain(struct bx_out *o)
 {
-    for (int i = 0; o->fd >= 0 && i < DRAIN_FRAMES; i++) {
-        ssize_t r = read_once(o);
-
-        if (r == 0) {
-            end(o);
-            return;
-        }
-        if (r < 0)
-            break;
-    }
-    bx_out_pump(o);
+    if (o->fd >= 0)
+        read_lane(o, DRAIN_FRAMES);
 }
 
-void bx_out_drop(struct bx_out *o)
+void bx_out_rest(struct bx_out *o)
 {
-    if (o->fd < 0)
-        return;
-    if (o->exec->tty) {
-        o->source = bx_source_remove(o->source);
-        o->fd = bx_close(o->fd); /* hangs the terminal up */
-    } else {
-        o->dropping = true;
+    int left = 0;
+
+    if (o->fd >= 0) {
+        /* The reader may be slow: what it has not had credit for yet stays where it is and waits for it. */
+        o->resting = true;
+        o->rest = ioctl(o->fd, FIONREAD, &left) < 0 || left < 0 ? 0 : (size_t)left;
+        if (o->rest == 0)
+            rest_over(o);
     }
     bx_out_pump(o);
 }
@@ -168,7 +182,7 @@ static bool over(const struct bx_out *o)
 
 static void send_truncated(struct bx_out *o)
 {
-    boxlite_Truncated msg = { .lane = o->id, .dropped = o->keep.dropped };
+    boxlite_Truncated msg = {.lane = o->id, .dropped = o->keep.dropped};
 
     if (!o->keep.truncated || o->truncated_sent)
         return;
@@ -237,7 +251,7 @@ void bx_out_grant(struct bx_out *o, uint32_t bytes)
 
 void bx_in_init(struct bx_in *in)
 {
-    *in = (struct bx_in){ .fd = -1 };
+    *in = (struct bx_in){.fd = -1};
     bx_buf_init(&in->pending, IN_PENDING_MAX);
     bx_lane_init(&in->lane, BX_WINDOW);
 }
@@ -359,7 +373,8 @@ static bool take_over(struct bx_exec *x, struct bx_attach *a)
     return true;
 }
 
-void bx_in_data(struct bx_exec *x, struct bx_attach *a, const uint8_t *data, size_t len, struct bx_err *ret_refused)
+void bx_in_data(struct bx_exec *x, struct bx_attach *a, const uint8_t *data, size_t len,
+                struct bx_err *ret_refused)
 {
     struct bx_in *in = &x->in;
     ssize_t n = 0;
@@ -369,7 +384,8 @@ void bx_in_data(struct bx_exec *x, struct bx_attach *a, const uint8_t *data, siz
         return;
     }
     if (bx_lane_receive(&in->lane, len) < 0) {
-        bx_fail(ret_refused, BX_ERPC, 0, "standard input of %s: more than its credit, or behind its end", x->id);
+        bx_fail(ret_refused, BX_ERPC, 0, "standard input of %s: more than its credit, or behind its end",
+                x->id);
         return;
     }
     if (in->fd < 0) {

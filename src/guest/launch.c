@@ -13,8 +13,6 @@
 #include "base/fd.h"
 #include "guest/exec.h"
 
-#define PIPE_SIZE (256 * 1024) /* of stdout: fewer, larger reads for a writer in a hurry */
-
 struct bx_launch *bx_launch_free(struct bx_launch *ln)
 {
     if (!ln)
@@ -33,7 +31,7 @@ struct bx_launch *bx_launch_free(struct bx_launch *ln)
 static void add_limit(struct bx_spawn *s, uint32_t resource, uint64_t own, uint64_t box)
 {
     if (own || box)
-        s->limits[s->nlimits++] = (struct bx_spawn_limit){ .resource = resource, .value = own ? own : box };
+        s->limits[s->nlimits++] = (struct bx_spawn_limit){.resource = resource, .value = own ? own : box};
 }
 
 static int make_argv(struct bx_launch *ln)
@@ -100,7 +98,8 @@ static int prepare(struct bx_execs *xs, struct bx_launch *ln, struct bx_err *err
     return 0;
 }
 
-int bx_launch_new(struct bx_execs *xs, const uint8_t *payload, size_t len, struct bx_launch **ret, struct bx_err *err)
+int bx_launch_new(struct bx_execs *xs, const uint8_t *payload, size_t len, struct bx_launch **ret,
+                  struct bx_err *err)
 {
     struct bx_launch *ln = calloc(1, sizeof(*ln));
     int r;
@@ -123,7 +122,8 @@ int bx_launch_new(struct bx_execs *xs, const uint8_t *payload, size_t len, struc
     return 0;
 }
 
-/* One pipe; *ret_ours is non-blocking. The workload's end belongs to its user, so that /dev/stdout can be opened. */
+/* One pipe; *ret_ours is non-blocking. The workload's end belongs to its user, so that /dev/stdout can be
+ * opened. */
 static int make_pipe(struct bx_launch *ln, bool to_child, int *ret_ours, int *ret_theirs)
 {
     int ends[2], ours, theirs, r;
@@ -133,7 +133,8 @@ static int make_pipe(struct bx_launch *ln, bool to_child, int *ret_ours, int *re
     ours = ends[to_child ? 1 : 0];
     theirs = ends[to_child ? 0 : 1];
     r = bx_fd_nonblock(ours, true);
-    if (r == 0 && ln->spawn.ns_pidfd >= 0 && ln->spawn.uid != 0 && fchown(theirs, ln->spawn.uid, ln->spawn.gid) < 0)
+    if (r == 0 && ln->spawn.ns_pidfd >= 0 && ln->spawn.uid != 0 &&
+        fchown(theirs, ln->spawn.uid, ln->spawn.gid) < 0)
         r = -errno;
     *ret_ours = ours;
     *ret_theirs = theirs;
@@ -150,15 +151,19 @@ static int open_pipes(struct bx_exec *x, struct bx_launch *ln)
         r = (ln->child_fds[0] = fcntl(x->all->box->null_fd, F_DUPFD_CLOEXEC, 3)) < 0 ? -errno : 0;
     for (int i = 0; r >= 0 && i < 2; i++)
         r = make_pipe(ln, false, &x->out[i].fd, &ln->child_fds[i + 1]);
+    /* A window each: two sides in a hurry take fewer, longer turns. Where this is refused the default will
+     * do. */
     if (r >= 0)
-        fcntl(x->out[0].fd, F_SETPIPE_SZ, PIPE_SIZE); /* the default will do where this is refused */
+        fcntl(x->out[0].fd, F_SETPIPE_SZ, BX_WINDOW);
+    if (r >= 0 && x->in.fd >= 0)
+        fcntl(x->in.fd, F_SETPIPE_SZ, BX_WINDOW);
     return r;
 }
 
 static int open_terminal(struct bx_exec *x, struct bx_launch *ln)
 {
     const boxlite_Exec *pb = &ln->msg.pb;
-    struct winsize ws = { .ws_row = (unsigned short)pb->rows, .ws_col = (unsigned short)pb->cols };
+    struct winsize ws = {.ws_row = (unsigned short)pb->rows, .ws_col = (unsigned short)pb->cols};
     int unlock = 0, slave, r;
 
     x->out[0].fd = openat(x->all->box->pts_fd, "ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
@@ -188,7 +193,8 @@ int bx_launch_go(struct bx_exec *x, struct bx_launch *ln, struct bx_err *err)
     int r = ln->msg.pb.tty ? open_terminal(x, ln) : open_pipes(x, ln);
 
     if (r < 0)
-        return bx_fail(err, BX_ERESOURCE, -r, "spawn_failed: make its %s", ln->msg.pb.tty ? "terminal" : "pipes");
+        return bx_fail(err, BX_ERESOURCE, -r, "spawn_failed: make its %s",
+                       ln->msg.pb.tty ? "terminal" : "pipes");
     x->cgroup = bx_cgroup_get(x->all->cgroups, err);
     if (!x->cgroup)
         return bx_prefix(err, "spawn_failed");

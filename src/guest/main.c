@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* main.c - boxlite-guest: /init of the machine. Boots, parks, serves. It never returns: without it the machine is dead. */
+/* main.c - boxlite-guest: /init of the machine. Boots, parks, serves. It never returns: without it the
+ * machine is dead. */
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -28,7 +29,7 @@ static _Noreturn void die(const char *why)
 
 int main(void)
 {
-    struct sigaction sa = { .sa_handler = on_sigpipe };
+    struct sigaction sa = {.sa_handler = on_sigpipe};
     int ports[2], uevents, r;
     struct bx_err err;
 

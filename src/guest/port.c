@@ -67,10 +67,11 @@ static void on_edge(struct bx_source *s, int fd, uint32_t events, void *ud)
     read_all(p);
 }
 
-int bx_port_init(struct bx_port *p, struct bx_loop *loop, const char *name, int fd, const struct bx_link_ops *ops,
-                 void (*lost)(struct bx_port *, void *), void *ud, struct bx_err *err)
+int bx_port_init(struct bx_port *p, struct bx_loop *loop, const char *name, int fd,
+                 const struct bx_link_ops *ops, void (*lost)(struct bx_port *, void *), void *ud,
+                 struct bx_err *err)
 {
-    *p = (struct bx_port){ .name = name, .fd = fd, .lost = lost, .ud = ud };
+    *p = (struct bx_port){.name = name, .fd = fd, .lost = lost, .ud = ud};
     bx_link_init(&p->link, ops, p, BX_PORT_DATA_MAX);
     p->more = bx_loop_add_defer(loop, on_more, p);
     p->source = bx_loop_add_fd(loop, fd, BX_READ | BX_WRITE | BX_EDGE, on_edge, p);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rawsys.h - system calls without libc: nothing but registers is touched. For a child that shares its parent's memory. */
+/* rawsys.h - system calls without libc: nothing but registers is touched. For a child that shares its
+ * parent's memory. */
 #ifndef BX_GUEST_RAWSYS_H
 #define BX_GUEST_RAWSYS_H
 
@@ -37,10 +38,10 @@ static inline long bx_raw(long nr, long a, long b, long c, long d, long e)
 #endif
 
 #define bx_raw5(nr, a, b, c, d, e) bx_raw(nr, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e))
-#define bx_raw4(nr, a, b, c, d) bx_raw5(nr, a, b, c, d, 0)
-#define bx_raw3(nr, a, b, c) bx_raw5(nr, a, b, c, 0, 0)
-#define bx_raw2(nr, a, b) bx_raw5(nr, a, b, 0, 0, 0)
-#define bx_raw1(nr, a) bx_raw5(nr, a, 0, 0, 0, 0)
-#define bx_raw0(nr) bx_raw5(nr, 0, 0, 0, 0, 0)
+#define bx_raw4(nr, a, b, c, d)    bx_raw5(nr, a, b, c, d, 0)
+#define bx_raw3(nr, a, b, c)       bx_raw5(nr, a, b, c, 0, 0)
+#define bx_raw2(nr, a, b)          bx_raw5(nr, a, b, 0, 0, 0)
+#define bx_raw1(nr, a)             bx_raw5(nr, a, 0, 0, 0, 0)
+#define bx_raw0(nr)                bx_raw5(nr, 0, 0, 0, 0, 0)
 
 #endif

@@ -85,8 +85,8 @@ static NO_ASAN _Noreturn void child_fail(struct bx_spawn *s, enum bx_spawn_step 
 }
 
 /*
- * Lets go of everything but stdio and two descriptors, first of all: a child that is held up must not hold the ends
- * of other commands' pipes.
+ * Lets go of everything but stdio and two descriptors, first of all: a child that is held up must not hold
+ * the ends of other commands' pipes.
  */
 static NO_ASAN void child_descriptors(struct bx_spawn *s)
 {
@@ -113,7 +113,7 @@ static NO_ASAN void child_identity(struct bx_spawn *s)
     for (size_t i = 0; i < s->nlimits; i++) {
         struct {
             uint64_t soft, hard;
-        } lim = { s->limits[i].value, s->limits[i].value };
+        } lim = {s->limits[i].value, s->limits[i].value};
 
         r = bx_raw4(SYS_prlimit64, 0, s->limits[i].resource, &lim, NULL);
         if (r < 0)
@@ -178,7 +178,7 @@ static NO_ASAN int child_main(void *arg)
 
 int bx_spawn_start(struct bx_spawn *s, int *ret_pidfd, pid_t *ret_pid)
 {
-    struct clone_args ca = { 0 };
+    struct clone_args ca = {0};
     int pidfd = -1, ends[2], r;
     long pid;
 
@@ -231,7 +231,8 @@ static int explain(struct bx_spawn *s, const char *what, struct bx_err *err)
         return bx_fail(err, BX_EEXEC, s->error, "spawn_failed: %s", what);
     case BX_SPAWN_CWD:
         /* No errno goes with it: ENOENT would say that the command was not found. */
-        return bx_fail(err, BX_EEXEC, 0, "spawn_failed: working directory %s: %s", s->cwd, strerror(s->error));
+        return bx_fail(err, BX_EEXEC, 0, "spawn_failed: working directory %s: %s", s->cwd,
+                       strerror(s->error));
     case BX_SPAWN_LIMIT:
         return bx_fail(err, BX_EEXEC, s->error, "spawn_failed: set resource limits");
     case BX_SPAWN_USER:

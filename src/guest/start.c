@@ -2,9 +2,9 @@
 /*
  * start.c - Start: from a parked machine, a copy of a template as thousands are, to this box.
  *
- * Randomness first, before anything of the box can ask for it; then time and names; then the disk. The host has resized
- * it before it sent Start, but the kernel may learn of that after us: its size is waited for, by event. Ready goes out when
- * every part holds, else Error.
+ * Randomness first, before anything of the box can ask for it; then time and names; then the disk. The host
+ * has resized it before it sent Start, but the kernel may learn of that after us: its size is waited for, by
+ * event. Ready goes out when every part holds, else Error.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -28,8 +28,8 @@
 #include "base/str.h"
 #include "guest/agent.h"
 
-#define DISK "/dev/vda"
-#define DISK_WAIT_NS (5 * BX_SEC)
+#define DISK           "/dev/vda"
+#define DISK_WAIT_NS   (5 * BX_SEC)
 #define UEVENTS_A_TURN 64
 #ifndef EXT4_IOC_RESIZE_FS
 #define EXT4_IOC_RESIZE_FS _IOW('f', 16, uint64_t)
@@ -37,7 +37,7 @@
 
 int bx_agent_set_clock(int64_t realtime_ns, struct bx_err *err)
 {
-    struct timespec ts = { .tv_sec = realtime_ns / BX_SEC, .tv_nsec = realtime_ns % BX_SEC };
+    struct timespec ts = {.tv_sec = realtime_ns / BX_SEC, .tv_nsec = realtime_ns % BX_SEC};
 
     if (realtime_ns <= 0)
         return bx_fail(err, BX_EINVALID, 0, "a wall clock before 1970");
@@ -52,11 +52,12 @@ static int seed(boxlite_Start *pb, struct bx_err *err)
         int entropy_count;
         int buf_size;
         uint8_t buf[64];
-    } pool = { .entropy_count = 512, .buf_size = 64 };
+    } pool = {.entropy_count = 512, .buf_size = 64};
     int fd, r = 0;
 
     if (pb->entropy.size != sizeof(pool.buf))
-        return bx_fail(err, BX_EINVALID, 0, "%u bytes of entropy, not %zu", (unsigned)pb->entropy.size, sizeof(pool.buf));
+        return bx_fail(err, BX_EINVALID, 0, "%u bytes of entropy, not %zu", (unsigned)pb->entropy.size,
+                       sizeof(pool.buf));
     memcpy(pool.buf, pb->entropy.bytes, sizeof(pool.buf));
     fd = open("/dev/urandom", O_RDWR | O_CLOEXEC);
     if (fd < 0 || ioctl(fd, RNDADDENTROPY, &pool) < 0 || ioctl(fd, RNDRESEEDCRNG, NULL) < 0)
@@ -95,7 +96,8 @@ static int write_names(const struct bx_agent *a, struct bx_err *err)
     r = write_etc("hostname", text, err);
     if (r >= 0) {
         snprintf(text, sizeof(text),
-                 "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t%s\n", a->box.hostname);
+                 "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t%s\n",
+                 a->box.hostname);
         r = write_etc("hosts", text, err);
     }
     if (r >= 0)
@@ -118,7 +120,8 @@ static int grow(uint64_t disk_size, struct bx_err *err)
         return bx_fail(err, BX_EENGINE, errno, "grow the file system");
     blocks = disk_size / (uint64_t)fs.f_bsize;
     if (ioctl(fd, EXT4_IOC_RESIZE_FS, &blocks) < 0)
-        return bx_fail(err, BX_EENGINE, errno, "grow the file system to %llu bytes", (unsigned long long)disk_size);
+        return bx_fail(err, BX_EENGINE, errno, "grow the file system to %llu bytes",
+                       (unsigned long long)disk_size);
     return 0;
 }
 
@@ -137,7 +140,8 @@ static int mount_root(struct bx_agent *a, struct bx_err *err)
     return pb->grow ? grow(pb->disk_size, err) : 0;
 }
 
-/* A working directory that is missing has to be made (by the container's reaper) and given to the box's user. */
+/* A working directory that is missing has to be made (by the container's reaper) and given to the box's user.
+ */
 static int plan_working_dir(const struct bx_agent *a, struct bx_container_plan *plan, struct bx_err *err)
 {
     bx_cleanup_close int root = open(BX_CONTAINER_ROOT, O_PATH | O_DIRECTORY | O_CLOEXEC);

@@ -2,8 +2,9 @@
 /*
  * stop.c - Stop: end what runs, then leave the disk as one finds it after an orderly shutdown.
  *
- * TERM to all, after the grace KILL to what is left. The box's cgroup says, by event, when nothing lives in it any more.
- * The streams hear their Exits first, Stopped is last. A box in which nothing runs waits for nothing.
+ * TERM to all, after the grace KILL to what is left. The box's cgroup says, by event, when nothing lives in
+ * it any more. The streams hear their Exits first, Stopped is last. A box in which nothing runs waits for
+ * nothing.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +16,8 @@
 #include "base/log.h"
 #include "guest/agent.h"
 
-#define KILL_WAIT_NS (5 * BX_SEC) /* for killed processes to be gone: they may be in the middle of a write */
+#define KILL_WAIT_NS (5 * BX_SEC) /* for killed processes to be gone: they may be in the middle of a write   \
+                                   */
 #define GRACE_MAX_MS (10u * 60 * 1000)
 
 static void unmount_root(struct bx_agent *a)
@@ -39,7 +41,7 @@ static void unmount_root(struct bx_agent *a)
 
 static void finish_stop(struct bx_agent *a)
 {
-    boxlite_Stopped msg = { .forced = a->stop_forced };
+    boxlite_Stopped msg = {.forced = a->stop_forced};
 
     a->stop_events = bx_source_remove(a->stop_events);
     a->stop_timer = bx_source_remove(a->stop_timer);
@@ -98,7 +100,8 @@ static int begin_stop(struct bx_agent *a, const boxlite_Stop *msg, struct bx_err
     if (msg->signo > 64)
         return bx_fail(err, BX_EINVALID, 0, "no signal %u", msg->signo);
     a->stop_timer = bx_loop_add_timer(a->loop, on_timer, a);
-    /* No events asked for: the kernel reports a change of this file as an error condition, which is always told. */
+    /* No events asked for: the kernel reports a change of this file as an error condition, which is always
+     * told. */
     a->stop_events = bx_loop_add_fd(a->loop, a->cgroups.events, 0, on_cgroup_event, a);
     if (!a->stop_timer || !a->stop_events)
         return bx_fail(err, BX_EENGINE, errno, "watch the box's processes");

@@ -2,8 +2,8 @@
 /*
  * user.c - who a command runs as. The rules are those of Docker and runc, so that images behave alike.
  *
- * Entries are read where they lie; a field is a pointer and a length. Lines that are malformed are skipped, as libc
- * skips them.
+ * Entries are read where they lie; a field is a pointer and a length. Lines that are malformed are skipped,
+ * as libc skips them.
  */
 #include "guest/user.h"
 
@@ -21,7 +21,7 @@
 #include "base/path.h"
 
 #define NAME_MAX_LEN 256
-#define ID_MAX 4294967294u /* (uid_t)-1 means "leave it" to the kernel */
+#define ID_MAX       4294967294u /* (uid_t)-1 means "leave it" to the kernel */
 
 struct field {
     const char *at;
@@ -91,8 +91,8 @@ static void set_home(struct bx_user *u, struct field home)
 }
 
 /* Finds the entry by name, or by number when `number` is given. name:passwd:uid:gid:gecos:home:shell */
-static bool find_passwd(const char *text, size_t len, struct field name, const uint32_t *number, struct bx_user *u,
-                        struct field *ret_name)
+static bool find_passwd(const char *text, size_t len, struct field name, const uint32_t *number,
+                        struct bx_user *u, struct field *ret_name)
 {
     const char *pos = text;
     struct field line, f[7];
@@ -134,7 +134,7 @@ static bool lists_member(struct field members, struct field name)
 
     for (const char *p = members.at; p < end;) {
         const char *comma = memchr(p, ',', (size_t)(end - p));
-        struct field one = { p, (size_t)((comma ? comma : end) - p) };
+        struct field one = {p, (size_t)((comma ? comma : end) - p)};
 
         if (field_is(one, name))
             return true;
@@ -155,14 +155,14 @@ static void collect_groups(const char *text, size_t len, struct field name, stru
     }
 }
 
-int bx_user_lookup(const char *spec, const char *passwd, size_t passwd_len, const char *group, size_t group_len,
-                   struct bx_user *ret, struct bx_err *err)
+int bx_user_lookup(const char *spec, const char *passwd, size_t passwd_len, const char *group,
+                   size_t group_len, struct bx_user *ret, struct bx_err *err)
 {
     const char *colon = strchr(spec, ':');
-    struct field name = { spec, colon ? (size_t)(colon - spec) : strlen(spec) };
-    struct field gname = { colon ? colon + 1 : "", colon ? strlen(colon + 1) : 0 };
-    struct field found = { "", 0 };
-    struct bx_user u = { .home = "/" };
+    struct field name = {spec, colon ? (size_t)(colon - spec) : strlen(spec)};
+    struct field gname = {colon ? colon + 1 : "", colon ? strlen(colon + 1) : 0};
+    struct field found = {"", 0};
+    struct bx_user u = {.home = "/"};
     uint32_t uid = 0;
     bool numeric = name.len == 0 || parse_id(name, &uid);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Commands of the agent on this machine, without namespaces: the agent's table at one end of a link, a client at the
- * other, real processes. Plain files stand for the cgroups.
+ * Commands of the agent on this machine, without namespaces: the agent's table at one end of a link, a client
+ * at the other, real processes. Plain files stand for the cgroups.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,13 +22,14 @@
 #include "base/path.h"
 #include "guest/exec.h"
 
-#define GROUPS 8
+#define GROUPS   8
 #define LINK_MAX (1024 * 1024)
-#define STREAMS 16
+#define STREAMS  16
 
 /* What the client has seen of a stream. */
 struct seen {
-    char order[64]; /* S started, X exit, E error, 1 2 data of a lane (once per run), e eof, T truncated, o ok, c credit */
+    char order[64]; /* S started, X exit, E error, 1 2 data of a lane (once per run), e eof, T truncated, o
+                       ok, c credit */
     size_t n;
     struct bx_buf out[3];
     boxlite_Exit exit;
@@ -65,7 +66,8 @@ static int agent_message(struct bx_link *l, uint16_t type, uint32_t stream, cons
     return 0;
 }
 
-static int agent_data(struct bx_link *l, uint32_t stream, unsigned lane, const uint8_t *p, size_t n, struct bx_err *err)
+static int agent_data(struct bx_link *l, uint32_t stream, unsigned lane, const uint8_t *p, size_t n,
+                      struct bx_err *err)
 {
     struct world *w = l->ud;
 
@@ -112,7 +114,8 @@ static int client_message(struct bx_link *l, uint16_t type, uint32_t stream, con
     }
 }
 
-static int client_data(struct bx_link *l, uint32_t stream, unsigned lane, const uint8_t *p, size_t n, struct bx_err *err)
+static int client_data(struct bx_link *l, uint32_t stream, unsigned lane, const uint8_t *p, size_t n,
+                       struct bx_err *err)
 {
     struct seen *s = &((struct world *)l->ud)->seen[stream % STREAMS];
 
@@ -127,8 +130,8 @@ static int client_eof(struct bx_link *l, uint32_t stream, unsigned lane, struct 
     return 0;
 }
 
-static const struct bx_link_ops agent_ops = { agent_message, agent_data, agent_eof };
-static const struct bx_link_ops client_ops = { client_message, client_data, client_eof };
+static const struct bx_link_ops agent_ops = {agent_message, agent_data, agent_eof};
+static const struct bx_link_ops client_ops = {client_message, client_data, client_eof};
 
 static void carry(struct bx_link *from, struct bx_link *to)
 {
@@ -167,7 +170,28 @@ static void until(struct world *w, uint32_t stream, char c)
     while (!has(w, stream, c)) {
         turn(w, 200);
         if (bx_now() > deadline)
-            fail_msg("stream %u: no '%c' in \"%.*s\"", stream, c, (int)w->seen[stream].n, w->seen[stream].order);
+            fail_msg("stream %u: no '%c' in \"%.*s\"", stream, c, (int)w->seen[stream].n,
+                     w->seen[stream].order);
+    }
+}
+
+static void until_bytes(struct world *w, uint32_t stream, size_t n)
+{
+    int64_t deadline = bx_now() + 20 * BX_SEC;
+
+    while (bx_buf_len(&w->seen[stream].out[1]) < n) {
+        turn(w, 200);
+        assert_true(bx_now() < deadline);
+    }
+}
+
+static void until_idle(struct world *w)
+{
+    int64_t deadline = bx_now() + 20 * BX_SEC;
+
+    while (w->xs.active > 0) {
+        turn(w, 200);
+        assert_true(bx_now() < deadline);
     }
 }
 
@@ -215,7 +239,7 @@ static int setup(void **state)
     bx_link_init(&w->agent, &agent_ops, w, LINK_MAX);
     bx_link_init(&w->client, &client_ops, w, LINK_MAX);
     bx_execs_init(&w->xs, w->loop, &w->agent, &w->cgroups);
-    w->box = (struct bx_box){ .root_fd = -1, .pts_fd = -1, .ns_pidfd = -1, .hostname = "unit" };
+    w->box = (struct bx_box){.root_fd = -1, .pts_fd = -1, .ns_pidfd = -1, .hostname = "unit"};
     w->box.null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     w->xs.box = &w->box;
     for (int i = 0; i < STREAMS; i++) {
@@ -263,7 +287,7 @@ struct run {
 
 static void start(struct world *w, uint32_t stream, struct run r)
 {
-    struct bx_msg_exec msg = { .pb = boxlite_Exec_init_zero };
+    struct bx_msg_exec msg = {.pb = boxlite_Exec_init_zero};
     char args[512];
     int n;
 
@@ -275,8 +299,10 @@ static void start(struct world *w, uint32_t stream, struct run r)
     msg.pb.stdin = r.in;
     msg.pb.detached = r.detached;
     msg.pb.timeout_ms = r.timeout_ms;
-    n = snprintf(args, sizeof(args), "%s%c-c%c%s", r.argv0 ? r.argv0 : "sh", 0, 0, r.command ? r.command : "") + 1;
-    msg.args = (struct bx_strs){ .data = args, .len = (size_t)n, .count = 3 };
+    n = snprintf(args, sizeof(args), "%s%c-c%c%s", r.argv0 ? r.argv0 : "sh", 0, 0,
+                 r.command ? r.command : "") +
+        1;
+    msg.args = (struct bx_strs){.data = args, .len = (size_t)n, .count = 3};
     assert_int_equal(bx_msg_send_exec(&w->client, stream, &msg, NULL), 0);
 }
 
@@ -289,7 +315,7 @@ static void send_close(struct world *w, uint32_t stream)
 
 static void send_claim(struct world *w, uint32_t stream, unsigned lane)
 {
-    boxlite_Claim msg = { .lane = lane };
+    boxlite_Claim msg = {.lane = lane};
 
     assert_int_equal(bx_msg_send(&w->client, BX_MSG_CLAIM, stream, &msg, NULL), 0);
 }
@@ -309,7 +335,7 @@ static void output_comes_first_and_exit_last(void **state)
 {
     struct world *w = *state;
 
-    start(w, 1, (struct run){ .command = "echo out; exit 7", .claim = 2 });
+    start(w, 1, (struct run){.command = "echo out; exit 7", .claim = 2});
     until(w, 1, 'X');
     assert_order(w, 1, "S1eX");
     assert_out(w, 1, 1, "out\n");
@@ -324,7 +350,7 @@ static void both_lanes_are_kept_apart(void **state)
 {
     struct world *w = *state;
 
-    start(w, 1, (struct run){ .command = "echo a; echo b >&2; echo c", .claim = 6 });
+    start(w, 1, (struct run){.command = "echo a; echo b >&2; echo c", .claim = 6});
     until(w, 1, 'X');
     assert_out(w, 1, 1, "a\nc\n");
     assert_out(w, 1, 2, "b\n");
@@ -334,7 +360,7 @@ static void environment_and_directory_are_set(void **state)
 {
     struct world *w = *state;
 
-    start(w, 1, (struct run){ .command = "pwd; echo $HOME $HOSTNAME", .cwd = "/usr", .claim = 2 });
+    start(w, 1, (struct run){.command = "pwd; echo $HOME $HOSTNAME", .cwd = "/usr", .claim = 2});
     until(w, 1, 'X');
     assert_out(w, 1, 1, "/usr\n/ unit\n");
 }
@@ -343,16 +369,16 @@ static void a_command_that_cannot_be_run_is_an_error_of_the_stream(void **state)
 {
     struct world *w = *state;
 
-    start(w, 1, (struct run){ .argv0 = "no-such-command", .command = "" });
+    start(w, 1, (struct run){.argv0 = "no-such-command", .command = ""});
     until(w, 1, 'E');
     assert_order(w, 1, "E");
     assert_int_equal(w->seen[1].error.code, BX_EEXEC);
     assert_int_equal(w->seen[1].error.sys_errno, ENOENT);
     assert_non_null(strstr(w->seen[1].error.message, "spawn_failed"));
-    start(w, 2, (struct run){ .argv0 = "/etc/passwd", .command = "" });
+    start(w, 2, (struct run){.argv0 = "/etc/passwd", .command = ""});
     until(w, 2, 'E');
     assert_int_equal(w->seen[2].error.sys_errno, EACCES);
-    start(w, 3, (struct run){ .command = "true", .cwd = "/no/such" });
+    start(w, 3, (struct run){.command = "true", .cwd = "/no/such"});
     until(w, 3, 'E');
     assert_int_equal(w->seen[3].error.sys_errno, 0);
     assert_non_null(strstr(w->seen[3].error.message, "/no/such"));
@@ -364,7 +390,7 @@ static void death_by_signal_is_128_and_more(void **state)
 {
     struct world *w = *state;
 
-    start(w, 1, (struct run){ .command = "kill -9 $$" });
+    start(w, 1, (struct run){.command = "kill -9 $$"});
     until(w, 1, 'X');
     assert_int_equal(w->seen[1].exit.code, 137);
     assert_int_equal(w->seen[1].exit.signal, 9);
@@ -376,13 +402,13 @@ static void signals_reach_it_and_dispositions_are_default(void **state)
     struct world *w = *state;
 
     /* SIGPIPE has a handler here: it must be deadly again in the child. */
-    start(w, 1, (struct run){ .command = "kill -PIPE $$; echo alive", .claim = 2 });
+    start(w, 1, (struct run){.command = "kill -PIPE $$; echo alive", .claim = 2});
     until(w, 1, 'X');
     assert_int_equal(w->seen[1].exit.signal, SIGPIPE);
-    start(w, 2, (struct run){ .command = "exec sleep 100", .claim = 0 });
+    start(w, 2, (struct run){.command = "exec sleep 100", .claim = 0});
     until(w, 2, 'S');
     {
-        boxlite_Signal sig = { .request = 4, .signo = SIGTERM };
+        boxlite_Signal sig = {.request = 4, .signo = SIGTERM};
 
         assert_int_equal(bx_msg_send(&w->client, BX_MSG_SIGNAL, 2, &sig, NULL), 0);
         until(w, 2, 'X');
@@ -398,9 +424,9 @@ static void signals_reach_it_and_dispositions_are_default(void **state)
 static void resizing_a_pipe_is_an_error(void **state)
 {
     struct world *w = *state;
-    boxlite_Resize msg = { .request = 9, .rows = 1, .cols = 1 };
+    boxlite_Resize msg = {.request = 9, .rows = 1, .cols = 1};
 
-    start(w, 1, (struct run){ .command = "exec sleep 100" });
+    start(w, 1, (struct run){.command = "exec sleep 100"});
     until(w, 1, 'S');
     assert_int_equal(bx_msg_send(&w->client, BX_MSG_RESIZE, 1, &msg, NULL), 0);
     until(w, 1, 'E');
@@ -412,7 +438,7 @@ static void input_is_passed_on_and_ends(void **state)
 {
     struct world *w = *state;
 
-    start(w, 1, (struct run){ .command = "cat; echo end", .claim = 2, .in = true });
+    start(w, 1, (struct run){.command = "cat; echo end", .claim = 2, .in = true});
     assert_int_equal(bx_link_send_data(&w->client, 1, 0, "hello ", 6), 0);
     assert_int_equal(bx_link_send_data(&w->client, 1, 0, "world\n", 6), 0);
     assert_int_equal(bx_link_send_eof(&w->client, 1, 0), 0);
@@ -424,7 +450,7 @@ static void without_input_a_command_reads_the_end(void **state)
 {
     struct world *w = *state;
 
-    start(w, 1, (struct run){ .command = "cat; echo end", .claim = 2 });
+    start(w, 1, (struct run){.command = "cat; echo end", .claim = 2});
     until(w, 1, 'X');
     assert_out(w, 1, 1, "end\n");
 }
@@ -433,18 +459,22 @@ static void input_gets_credit_as_it_is_read(void **state)
 {
     struct world *w = *state;
     static uint8_t block[65536];
+    size_t sent = 0;
 
-    start(w, 1, (struct run){ .command = "read x; wc -c", .claim = 2, .in = true });
+    start(w, 1, (struct run){.command = "read x; wc -c", .claim = 2, .in = true});
     until(w, 1, 'S');
-    /* The whole window, unread but for what the pipe takes. */
-    for (int i = 0; i < 16; i++) {
-        assert_int_equal(bx_link_send_data(&w->client, 1, 0, block, sizeof(block)), 0);
-        turn(w, 0);
+    /* All that may be sent, to a reader that waits for a line: the pipe takes some, then credit ends. */
+    kill(w->xs.first->pid, SIGSTOP);
+    for (int i = 0; i < 200; i++) {
+        if (sent + sizeof(block) <= BX_WINDOW + w->seen[1].credit) {
+            assert_int_equal(bx_link_send_data(&w->client, 1, 0, block, sizeof(block)), 0);
+            sent += sizeof(block);
+        }
+        turn(w, 1);
     }
-    for (int i = 0; i < 5; i++)
-        turn(w, 20);
-    assert_true(w->seen[1].credit < 512 * 1024);
+    assert_true(sent >= BX_WINDOW && sent <= 2 * BX_WINDOW + BX_WINDOW / 4);
     assert_false(has(w, 1, 'E'));
+    kill(w->xs.first->pid, SIGCONT);
     assert_int_equal(bx_link_send_eof(&w->client, 1, 0), 0);
     until(w, 1, 'X'); /* "read" goes through it all, as no line ends */
     assert_out(w, 1, 1, "0\n");
@@ -455,9 +485,9 @@ static void more_input_than_credit_closes_the_stream(void **state)
     struct world *w = *state;
     static uint8_t block[65536];
 
-    start(w, 1, (struct run){ .command = "exec sleep 100", .in = true });
+    start(w, 1, (struct run){.command = "exec sleep 100", .in = true});
     until(w, 1, 'S');
-    for (int i = 0; i < 24 && !has(w, 1, 'E'); i++) {
+    for (int i = 0; i < 64 && !has(w, 1, 'E'); i++) {
         assert_int_equal(bx_link_send_data(&w->client, 1, 0, block, sizeof(block)), 0);
         turn(w, 0);
     }
@@ -472,7 +502,7 @@ static void input_nobody_reads_is_dropped_with_credit(void **state)
     struct world *w = *state;
     static uint8_t block[65536];
 
-    start(w, 1, (struct run){ .command = "exec <&-; echo closed; exec sleep 100", .claim = 2, .in = true });
+    start(w, 1, (struct run){.command = "exec <&-; echo closed; exec sleep 100", .claim = 2, .in = true});
     until(w, 1, '1');
     for (int i = 0; i < 16; i++)
         assert_int_equal(bx_link_send_data(&w->client, 1, 0, block, sizeof(block) - 100), 0);
@@ -482,11 +512,10 @@ static void input_nobody_reads_is_dropped_with_credit(void **state)
 static void no_credit_stops_the_writer_and_credit_lets_it_go_on(void **state)
 {
     struct world *w = *state;
-    boxlite_Credit credit = { .lane = 1, .bytes = 4 * 1024 * 1024 };
+    boxlite_Credit credit = {.lane = 1, .bytes = 4 * 1024 * 1024};
 
-    start(w, 1, (struct run){ .command = "head -c 3000000 /dev/zero; echo done >&2", .claim = 6 });
-    for (int i = 0; i < 100 && bx_buf_len(&w->seen[1].out[1]) < BX_WINDOW; i++)
-        turn(w, 50);
+    start(w, 1, (struct run){.command = "head -c 3000000 /dev/zero; echo done >&2", .claim = 6});
+    until_bytes(w, 1, BX_WINDOW);
     for (int i = 0; i < 5; i++)
         turn(w, 20);
     assert_int_equal(bx_buf_len(&w->seen[1].out[1]), BX_WINDOW);
@@ -500,13 +529,11 @@ static void no_credit_stops_the_writer_and_credit_lets_it_go_on(void **state)
 static void what_a_pipe_held_at_the_end_waits_for_credit(void **state)
 {
     struct world *w = *state;
-    boxlite_Credit credit = { .lane = 1, .bytes = 1024 * 1024 };
+    boxlite_Credit credit = {.lane = 1, .bytes = 1024 * 1024};
 
     /* The window and a little: the command ends with bytes in the pipe that may not be sent yet. */
-    start(w, 1, (struct run){ .command = "head -c 1060000 /dev/zero", .claim = 2 });
-    for (int i = 0; i < 40 && w->xs.active > 0; i++)
-        turn(w, 50);
-    assert_int_equal(w->xs.active, 0);
+    start(w, 1, (struct run){.command = "head -c 1060000 /dev/zero", .claim = 2});
+    until_idle(w);
     assert_false(has(w, 1, 'X'));
     assert_int_equal(bx_msg_send(&w->client, BX_MSG_CREDIT, 1, &credit, NULL), 0);
     until(w, 1, 'X');
@@ -518,7 +545,7 @@ static void unclaimed_output_never_stops_and_its_ends_are_kept(void **state)
 {
     struct world *w = *state;
 
-    start(w, 1, (struct run){ .command = "echo first; head -c 5000000 /dev/zero; echo last" });
+    start(w, 1, (struct run){.command = "echo first; head -c 5000000 /dev/zero; echo last"});
     until(w, 1, 'X');
     send_claim(w, 1, 1);
     until(w, 1, 'e');
@@ -534,7 +561,7 @@ static void a_late_claim_gets_what_was_kept_then_what_comes(void **state)
 {
     struct world *w = *state;
 
-    start(w, 1, (struct run){ .command = "echo early; read x; echo late", .in = true });
+    start(w, 1, (struct run){.command = "echo early; read x; echo late", .in = true});
     until(w, 1, 'S');
     while (w->xs.kept < 6)
         turn(w, 200);
@@ -552,7 +579,7 @@ static void closing_kills_a_command(void **state)
     struct world *w = *state;
     pid_t pid;
 
-    start(w, 1, (struct run){ .command = "exec sleep 1000" });
+    start(w, 1, (struct run){.command = "exec sleep 1000"});
     until(w, 1, 'S');
     pid = w->xs.first->pid;
     send_close(w, 1);
@@ -564,9 +591,9 @@ static void closing_kills_a_command(void **state)
 static void closing_leaves_a_detached_command_and_attach_finds_it(void **state)
 {
     struct world *w = *state;
-    boxlite_Attach attach = { .exec_id = "det" };
+    boxlite_Attach attach = {.exec_id = "det"};
 
-    start(w, 1, (struct run){ .id = "det", .command = "echo hello; exit 4", .detached = true });
+    start(w, 1, (struct run){.id = "det", .command = "echo hello; exit 4", .detached = true});
     until(w, 1, 'S');
     send_close(w, 1);
     while (w->xs.active > 0)
@@ -583,9 +610,9 @@ static void closing_leaves_a_detached_command_and_attach_finds_it(void **state)
 static void a_lane_has_one_reader(void **state)
 {
     struct world *w = *state;
-    boxlite_Attach attach = { .exec_id = "two" };
+    boxlite_Attach attach = {.exec_id = "two"};
 
-    start(w, 1, (struct run){ .id = "two", .command = "read x; echo $x", .in = true, .claim = 2 });
+    start(w, 1, (struct run){.id = "two", .command = "read x; echo $x", .in = true, .claim = 2});
     until(w, 1, 'S');
     assert_int_equal(bx_msg_send(&w->client, BX_MSG_ATTACH, 2, &attach, NULL), 0);
     until(w, 2, 'S');
@@ -600,7 +627,7 @@ static void a_lane_has_one_reader(void **state)
 static void attaching_to_nothing_is_an_error(void **state)
 {
     struct world *w = *state;
-    boxlite_Attach attach = { .exec_id = "none" };
+    boxlite_Attach attach = {.exec_id = "none"};
 
     assert_int_equal(bx_msg_send(&w->client, BX_MSG_ATTACH, 3, &attach, NULL), 0);
     until(w, 3, 'E');
@@ -611,8 +638,8 @@ static void an_id_is_used_once(void **state)
 {
     struct world *w = *state;
 
-    start(w, 1, (struct run){ .id = "same", .command = "exec sleep 100" });
-    start(w, 2, (struct run){ .id = "same", .command = "true" });
+    start(w, 1, (struct run){.id = "same", .command = "exec sleep 100"});
+    start(w, 2, (struct run){.id = "same", .command = "true"});
     until(w, 2, 'E');
     assert_int_equal(w->seen[2].error.code, BX_EEXISTS);
     assert_false(has(w, 1, 'E'));
@@ -623,7 +650,7 @@ static void time_up_ends_it(void **state)
     struct world *w = *state;
     int64_t before = bx_now();
 
-    start(w, 1, (struct run){ .command = "exec sleep 100", .timeout_ms = 100 });
+    start(w, 1, (struct run){.command = "exec sleep 100", .timeout_ms = 100});
     until(w, 1, 'X');
     assert_true(w->seen[1].exit.timed_out);
     assert_int_equal(w->seen[1].exit.code, 128 + SIGTERM);
@@ -634,7 +661,7 @@ static void time_up_kills_what_ignores_term(void **state)
 {
     struct world *w = *state;
 
-    start(w, 1, (struct run){ .command = "trap '' TERM; while :; do sleep 0.1; done", .timeout_ms = 300 });
+    start(w, 1, (struct run){.command = "trap '' TERM; while :; do sleep 0.1; done", .timeout_ms = 300});
     until(w, 1, 'X');
     assert_true(w->seen[1].exit.timed_out);
     assert_int_equal(w->seen[1].exit.code, 137);
@@ -648,10 +675,10 @@ static void survivors_do_not_hold_the_exit_and_live_on(void **state)
     char path[64], command[256];
 
     snprintf(path, sizeof(path), "%s/alive", w->dir);
-    snprintf(command, sizeof(command), "echo now; (sleep 0.5; echo later; echo x > %s)& exit 0", path);
-    start(w, 1, (struct run){ .command = command, .claim = 6 });
+    snprintf(command, sizeof(command), "echo now; (sleep 2; echo later; echo x > %s)& exit 0", path);
+    start(w, 1, (struct run){.command = command, .claim = 6});
     until(w, 1, 'X');
-    assert_true(bx_now() - before < 450 * BX_MSEC);
+    assert_true(bx_now() - before < 1800 * BX_MSEC);
     assert_out(w, 1, 1, "now\n");
     send_close(w, 1);
     while (w->xs.count > 0) /* its pipes are read until it has gone */
@@ -664,7 +691,7 @@ static void an_oom_kill_is_told(void **state)
 {
     struct world *w = *state;
 
-    start(w, 1, (struct run){ .command = "read x; kill -9 $$", .in = true });
+    start(w, 1, (struct run){.command = "read x; kill -9 $$", .in = true});
     until(w, 1, 'S');
     write_at(w->xs.first->cgroup->dir, "memory.events", "oom 1\noom_kill 1\n");
     assert_int_equal(bx_link_send_data(&w->client, 1, 0, "\n", 1), 0);
@@ -677,8 +704,8 @@ static void an_oom_kill_is_told(void **state)
 static void messages_for_streams_that_are_gone_are_harmless(void **state)
 {
     struct world *w = *state;
-    boxlite_Credit credit = { .lane = 1, .bytes = 100 };
-    boxlite_Signal sig = { .request = 3, .signo = 9 };
+    boxlite_Credit credit = {.lane = 1, .bytes = 100};
+    boxlite_Signal sig = {.request = 3, .signo = 9};
 
     assert_int_equal(bx_link_send_data(&w->client, 5, 0, "x", 1), 0);
     assert_int_equal(bx_link_send_eof(&w->client, 5, 0), 0);
@@ -697,7 +724,7 @@ static void a_box_that_is_not_running_runs_nothing(void **state)
     struct world *w = *state;
 
     w->xs.box = NULL;
-    start(w, 1, (struct run){ .command = "true" });
+    start(w, 1, (struct run){.command = "true"});
     until(w, 1, 'E');
     assert_int_equal(w->seen[1].error.code, BX_ESTOPPED);
 }
@@ -706,9 +733,9 @@ static void a_lost_peer_kills_what_is_not_detached(void **state)
 {
     struct world *w = *state;
 
-    start(w, 1, (struct run){ .command = "exec sleep 1000", .claim = 6, .in = true });
-    start(w, 2, (struct run){ .command = "exec sleep 1000" });
-    start(w, 3, (struct run){ .command = "exec sleep 1000", .detached = true });
+    start(w, 1, (struct run){.command = "exec sleep 1000", .claim = 6, .in = true});
+    start(w, 2, (struct run){.command = "exec sleep 1000"});
+    start(w, 3, (struct run){.command = "exec sleep 1000", .detached = true});
     until(w, 3, 'S');
     bx_execs_drop_streams(&w->xs);
     while (w->xs.count > 1)
@@ -721,7 +748,7 @@ static void twenty_at_once_all_end(void **state)
     struct world *w = *state;
 
     for (uint32_t i = 1; i < STREAMS; i++)
-        start(w, i, (struct run){ .command = "echo $$", .claim = 2 });
+        start(w, i, (struct run){.command = "echo $$", .claim = 2});
     for (uint32_t i = 1; i < STREAMS; i++) {
         until(w, i, has(w, i, 'E') ? 'E' : 'X');
         /* Only so many groups were made for this test: the rest is refused, in words. */

@@ -20,7 +20,8 @@ static void own_variables_win_over_the_box_and_defaults_fill_up(void **state)
 {
     struct bx_env e;
 
-    assert_int_equal(bx_env_make("A=1\0B=box\0PATH=/image", 3, "B=own\0C=\0B=last", 3, "/home/u", "host", false, &e), 0);
+    assert_int_equal(
+        bx_env_make("A=1\0B=box\0PATH=/image", 3, "B=own\0C=\0B=last", 3, "/home/u", "host", false, &e), 0);
     assert_int_equal(e.n, 6);
     assert_string_equal(bx_env_get(&e, "A"), "1");
     assert_string_equal(bx_env_get(&e, "B"), "last");

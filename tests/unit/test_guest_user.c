@@ -25,7 +25,8 @@ static const char passwd[] = "root:x:0:0:root:/root:/bin/sh\n"
                              "big:x:4294967296:1::/:\n"
                              "minus:x:-1:1::/:\n"
                              "last:x:12:13::/l:/bin/sh";
-static const char group[] = "root:x:0:\nbob:x:1001:\naudio:x:29:alice,bob\nvideo:x:44:bob\nnot:x:45:bobby,rob\n77:x:88:\n";
+static const char group[] =
+    "root:x:0:\nbob:x:1001:\naudio:x:29:alice,bob\nvideo:x:44:bob\nnot:x:45:bobby,rob\n77:x:88:\n";
 
 static int look(const char *spec, struct bx_user *u, struct bx_err *err)
 {
