@@ -6,22 +6,27 @@
  *
  * How calls work
  *
- *  Most calls *post*: they check their arguments, queue the work and return at once; Ok means queued. The answer comes as one
- *  call of the callback that was given, made inside boxlite_runtime_drain() on the thread that called it, with no lock of the
- *  library held: a callback may call anything here but boxlite_runtime_drain and boxlite_runtime_free. To wait in a loop of your own,
- *  watch boxlite_runtime_fd() for reading and drain with timeout 0. The library has no threads: nothing moves unless somebody
- *  drains. It installs no signal handler, reaps no child but its own, and prints nothing.
+ *  Most calls *post*: they check their arguments, queue the work and return at once; Ok means queued. The
+ *  answer comes as one call of the callback that was given, made inside boxlite_runtime_drain() on the thread
+ *  that called it, with no lock of the library held: a callback may call anything here but
+ *  boxlite_runtime_drain and boxlite_runtime_free. To wait in a loop of your own, watch boxlite_runtime_fd()
+ *  for reading and drain with timeout 0. The library has no threads: nothing moves unless somebody drains. It
+ *  installs no signal handler, has no child processes, and prints nothing.
  *
  * Rules that hold everywhere (a function's comment names only its exceptions)
  *
  *  Threads    Any function may be called from any thread. One thread drains at a time.
- *  Strings    UTF-8, NUL-terminated. Arguments are borrowed until the call returns and copied where they are kept.
- *  Results    A pointer handed to a callback on success belongs to the callee: free it with the function its type names.
- *             On failure it is NULL. A CBoxliteError handed to a callback is borrowed until the callback returns; it is NULL on success.
- *  Errors     `out_error` may be NULL. On failure *out_error holds code and message, to be released with boxlite_error_free; what a
- *             call promises to return is then unset. On success *out_error is not touched.
+ *  Strings    UTF-8, NUL-terminated. Arguments are borrowed until the call returns and copied where they are
+ *             kept.
+ *  Results    A pointer handed to a callback on success belongs to the callee: free it with the function its
+ *             type names. On failure it is NULL. A CBoxliteError handed to a callback is borrowed until the
+ *             callback returns; it is NULL on success.
+ *  Errors     `out_error` may be NULL. On failure *out_error holds code and message, to be released with
+ *             boxlite_error_free; what a call promises to return is then unset. On success *out_error is not
+ *             touched.
  *  NULL       A NULL callback or handle is InvalidArgument. Free functions accept NULL.
- *  Since      0.1.0, unless a later version is named. "Extension" marks what the existing BoxLite does not have.
+ *  Since      0.1.0, unless a later version is named. "Extension" marks what the existing BoxLite does not
+ *             have.
  */
 #ifndef BOXLITE_H
 #define BOXLITE_H
@@ -40,10 +45,11 @@
 extern "C" {
 #endif
 
-/* How many posted calls may be unanswered at once, for each runtime. One more is refused with ResourceExhausted. */
+/* How many posted calls may be unanswered at once, for each runtime. One more is refused with
+ * ResourceExhausted. */
 #define QUEUE_CAPACITY 4096
 
-/* ---- errors ---------------------------------------------------------------------------------------------------------- */
+/* ---- errors -------------------------------------------------------------------------------------------- */
 
 /* What went wrong. Values are never reused. */
 typedef enum BoxliteErrorCode {
@@ -84,16 +90,22 @@ BOXLITE_API void boxlite_error_free(CBoxliteError *error);
 /* Frees a string that this library returned. */
 BOXLITE_API void boxlite_free_string(char *str);
 
-/* ---- types ----------------------------------------------------------------------------------------------------------- */
+/* ---- types --------------------------------------------------------------------------------------------- */
 
-typedef enum BoxliteNetworkMode { BoxliteNetworkModeEnabled = 0, BoxliteNetworkModeDisabled = 1 } BoxliteNetworkMode;
-typedef enum BoxlitePortProtocol { BoxlitePortProtocolTcp = 0, BoxlitePortProtocolUdp = 1 } BoxlitePortProtocol;
+typedef enum BoxliteNetworkMode {
+    BoxliteNetworkModeEnabled = 0,
+    BoxliteNetworkModeDisabled = 1
+} BoxliteNetworkMode;
+typedef enum BoxlitePortProtocol {
+    BoxlitePortProtocolTcp = 0,
+    BoxlitePortProtocolUdp = 1
+} BoxlitePortProtocol;
 typedef enum BoxliteRegistryTransport {
     BoxliteRegistryTransportHttps = 0,
     BoxliteRegistryTransportHttp = 1
 } BoxliteRegistryTransport;
 
-/* A home directory opened for use. Many programs, and many runtimes of one program, may use one home at once. */
+/* A home directory opened for use. Many programs, and many runtimes of one program, may use one home at a time. */
 typedef struct CBoxliteRuntime CBoxliteRuntime;
 /* A box, by reference: freeing the handle does not touch the box. */
 typedef struct CBoxHandle CBoxHandle;
@@ -119,15 +131,15 @@ typedef struct BoxliteImageRegistry {
 
 /* A command. Zero means default everywhere but in `command`. */
 typedef struct BoxliteCommand {
-    const char *command;           /* looked up in the box's PATH when it has no slash */
-    const char *const *args;       /* what follows it: argc strings */
+    const char *command;     /* looked up in the box's PATH when it has no slash */
+    const char *const *args; /* what follows it: argc strings */
     int argc;
-    const char *const *env_pairs;  /* name, value, name, value ... */
-    int env_count;                 /* number of strings in env_pairs */
-    const char *workdir;           /* NULL: the box's */
-    const char *user;              /* name|uid[:group|gid]; NULL: the box's */
-    double timeout_secs;           /* 0: none; then TERM to all its processes, 2 s later KILL */
-    int tty;                       /* a terminal; stderr then arrives as stdout */
+    const char *const *env_pairs; /* name, value, name, value ... */
+    int env_count;                /* number of strings in env_pairs */
+    const char *workdir;          /* NULL: the box's */
+    const char *user;             /* name|uid[:group|gid]; NULL: the box's */
+    double timeout_secs;          /* 0: none; then TERM to all its processes, 2 s later KILL */
+    int tty;                      /* a terminal; stderr then arrives as stdout */
 } BoxliteCommand;
 
 typedef struct CImagePullResult {
@@ -172,11 +184,11 @@ typedef struct CNetworkInfo {
 
 typedef struct CBoxInfo {
     char *id;
-    char *name;       /* NULL: none */
+    char *name; /* NULL: none */
     char *image;
-    char *status;     /* configured running stopping stopped paused failed unknown */
+    char *status; /* configured running stopping stopped paused failed unknown */
     int running;
-    int pid;          /* of the box's supervisor; 0: none */
+    int pid; /* of the box's supervisor; 0: none */
     int cpus;
     int memory_mib;
     uint32_t auto_stop;
@@ -215,28 +227,32 @@ typedef void (*CBoxImageListCb)(CImageInfoList *list, CBoxliteError *error, void
 typedef void (*CBoxExecCb)(CExecutionHandle *execution, CBoxliteError *error, void *user_data);
 typedef void (*CExecutionWritableCb)(size_t room, void *user_data);
 typedef void (*CBoxliteInfoCb)(CBoxliteInfo *info, CBoxliteError *error, void *user_data);
-/* `box_id` is "" when no box is meant; `total` is 0 when the amount is not known. Both strings are borrowed. */
-typedef void (*CRuntimeProgressCb)(const char *box_id, const char *what, uint64_t done, uint64_t total, void *user_data);
+/* `box_id` is "" when no box is meant; `total` is 0 when it is not known. Both strings are borrowed. */
+typedef void (*CRuntimeProgressCb)(const char *box_id, const char *what, uint64_t done, uint64_t total,
+                                   void *user_data);
 
-/* ---- runtime --------------------------------------------------------------------------------------------------------- */
+/* ---- runtime ------------------------------------------------------------------------------------------- */
 
 /* The library's version: "0.1.0". Static. */
 BOXLITE_API const char *boxlite_version(void);
 
 /* Does this library have the named part? Names are added, never removed; unknown names give 0. Extension.
- * 0.1.0: "runtime_fd", "exec_post", "attach", "stdin_writable", "image_load", "info", "engine", "progress". */
+ * 0.1.0: "runtime_fd", "exec_post", "attach", "stdin_writable", "image_load", "info", "engine",
+ * "progress". */
 BOXLITE_API int boxlite_has_feature(const char *name);
 
 /*
  * Opens a home directory, making it when it is missing.
  *
- * `home_dir`: absolute; NULL means $BOXLITE_HOME, else ~/.boxlite. `registries`: `registries_count` of them, or NULL and 0.
- * The runtime in *out_runtime is freed with boxlite_runtime_free. Does not start anything; takes a few milliseconds.
+ * `home_dir`: absolute; NULL means $BOXLITE_HOME, else ~/.boxlite. `registries`: `registries_count` of them,
+ * or NULL and 0. The runtime in *out_runtime is freed with boxlite_runtime_free. Does not start anything;
+ * takes a few milliseconds.
  *
- * Environment read here: BOXLITE_ENGINE (auto, kvm, tcg: what a box that asks for "auto" gets), BOXLITE_START_TIMEOUT (seconds),
- * BOXLITE_LIBEXEC (where the library's programs are).
+ * Environment read here: BOXLITE_ENGINE (auto, kvm, tcg: what a box that asks for "auto" gets),
+ * BOXLITE_START_TIMEOUT (seconds), BOXLITE_LIBEXEC (where the library's programs are).
  *
- * Errors: Config (home is not absolute, a registry is malformed, an environment variable has no meaning), Storage, Database.
+ * Errors: Config (home is not absolute, a registry is malformed, an environment variable has no meaning),
+ * Storage, Database.
  */
 BOXLITE_API BoxliteErrorCode boxlite_runtime_new(const char *home_dir, const BoxliteImageRegistry *registries,
                                                  int registries_count, CBoxliteRuntime **out_runtime,
@@ -245,44 +261,46 @@ BOXLITE_API BoxliteErrorCode boxlite_runtime_new(const char *home_dir, const Box
 /*
  * Does what is to be done and makes the callbacks that are due, on this thread.
  *
- * `timeout_ms`: 0 does not wait, less than 0 waits until there is something to call, more waits that long at most.
- * Returns the number of callbacks made, or -1 with *out_error: InvalidState when another thread drains this runtime, or
- * when it is called inside a callback.
+ * `timeout_ms`: 0 does not wait, less than 0 waits until there is something to call, more waits that long at
+ * most. Returns the number of callbacks made, or -1 with *out_error: InvalidState when another thread drains
+ * this runtime, or when it is called inside a callback.
  */
 BOXLITE_API int boxlite_runtime_drain(CBoxliteRuntime *runtime, int timeout_ms, CBoxliteError *out_error);
 
-/* One descriptor that is readable whenever boxlite_runtime_drain(runtime, 0, ...) would do something. It belongs to the runtime:
- * do not read, close or change it. -1 for NULL. Extension. */
+/* One descriptor that is readable whenever boxlite_runtime_drain(runtime, 0, ...) would do something. It
+ * belongs to the runtime: do not read, close or change it. -1 for NULL. Extension. */
 BOXLITE_API int boxlite_runtime_fd(CBoxliteRuntime *runtime);
 
 /*
- * Stops every box that this runtime started and that is not detached, and refuses further work at once: all other calls on
- * the runtime and its handles give Stopped from now on, but drain and the free functions.
+ * Stops every box that this runtime started and that is not detached, and refuses further work at once: all
+ * other calls on the runtime and its handles give Stopped from now on, but drain and the free functions.
  *
  * `timeout_secs`: 0 means 10 s, less than 0 without end; what has not stopped by then is killed.
  */
-BOXLITE_API BoxliteErrorCode boxlite_runtime_shutdown(CBoxliteRuntime *runtime, int timeout_secs, CRuntimeShutdownCb cb,
-                                                      void *user_data, CBoxliteError *out_error);
+BOXLITE_API BoxliteErrorCode boxlite_runtime_shutdown(CBoxliteRuntime *runtime, int timeout_secs,
+                                                      CRuntimeShutdownCb cb, void *user_data,
+                                                      CBoxliteError *out_error);
 
-/* Closes the runtime without waiting. Boxes that it started and that are not detached end by themselves; callbacks that are due
- * are dropped. Handles stay allocated until they are freed; every call on them gives Stopped. Inside a callback it does
- * nothing. */
+/* Closes the runtime without waiting. Boxes that it started and that are not detached end by themselves;
+ * callbacks that are due are dropped. Handles stay allocated until they are freed; every call on them gives
+ * Stopped. Inside a callback it does nothing. */
 BOXLITE_API void boxlite_runtime_free(CBoxliteRuntime *runtime);
 
 /*
  * Facts about this installation and host. Extension.
  *
- * Keys: version, home, engine (what "auto" gives: "kvm" or "tcg"), engine.asked, kvm ("yes", "no", "unknown"), kvm.reason, kvm.remedy,
- * os, arch, protocol, libexec, qemu (path, "" when it is missing), images, boxes, boxes.running, boxes.stopped, boxes.configured.
- * Takes about 100 ms when the engine was not yet judged since the host's boot.
+ * Keys: version, home, engine (what "auto" gives: "kvm" or "tcg"), engine.asked, kvm ("yes", "no",
+ * "unknown"), kvm.reason, kvm.remedy, os, arch, protocol, libexec, qemu (path, "" when it is missing),
+ * images, boxes, boxes.running, boxes.stopped, boxes.configured. Takes about 100 ms when the engine was not
+ * yet judged since the host's boot.
  */
-BOXLITE_API BoxliteErrorCode boxlite_runtime_info(CBoxliteRuntime *runtime, CBoxliteInfoCb cb, void *user_data,
-                                                  CBoxliteError *out_error);
+BOXLITE_API BoxliteErrorCode boxlite_runtime_info(CBoxliteRuntime *runtime, CBoxliteInfoCb cb,
+                                                  void *user_data, CBoxliteError *out_error);
 
-/* Calls `cb` when a step that may take long begins or advances ("convert image", "make template", ...). One callback for each
- * runtime; NULL ends it. Extension. */
-BOXLITE_API BoxliteErrorCode boxlite_runtime_on_progress(CBoxliteRuntime *runtime, CRuntimeProgressCb cb, void *user_data,
-                                                         CBoxliteError *out_error);
+/* Calls `cb` when a step that may take long begins or advances ("convert image", "make template", ...). One
+ * callback for each runtime; NULL ends it. Extension. */
+BOXLITE_API BoxliteErrorCode boxlite_runtime_on_progress(CBoxliteRuntime *runtime, CRuntimeProgressCb cb,
+                                                         void *user_data, CBoxliteError *out_error);
 
 /* The value of a fact, NULL when there is none of that name. Borrowed until boxlite_info_free. Extension. */
 BOXLITE_API const char *boxlite_info_get(const CBoxliteInfo *info, const char *key);
@@ -292,14 +310,16 @@ BOXLITE_API const char *boxlite_info_key(const CBoxliteInfo *info, int index);
 
 BOXLITE_API void boxlite_info_free(CBoxliteInfo *info);
 
-/* ---- options --------------------------------------------------------------------------------------------------------- */
+/* ---- options ------------------------------------------------------------------------------------------- */
 
 /*
- * What a box shall be, with its image (NULL: "alpine:latest"). Freed by boxlite_options_free, or consumed by the call that makes a box.
- * Setters copy what they are given and ignore NULL and numbers that are not positive, unless they say otherwise; values are
- * checked when the box is made, and the error names the field. Options are used by one thread at a time.
+ * What a box shall be, with its image (NULL: "alpine:latest"). Freed by boxlite_options_free, or consumed by
+ * the call that makes a box. Setters copy what they are given and ignore NULL and numbers that are not
+ * positive, unless they say otherwise; values are checked when the box is made, and the error names the
+ * field. Options are used by one thread at a time.
  */
-BOXLITE_API BoxliteErrorCode boxlite_options_new(const char *image, CBoxliteOptions **out_options, CBoxliteError *out_error);
+BOXLITE_API BoxliteErrorCode boxlite_options_new(const char *image, CBoxliteOptions **out_options,
+                                                 CBoxliteError *out_error);
 BOXLITE_API void boxlite_options_free(CBoxliteOptions *options);
 
 /* A unique name: [a-zA-Z0-9][a-zA-Z0-9._-]*, at most 128 characters. */
@@ -308,7 +328,8 @@ BOXLITE_API void boxlite_options_set_name(CBoxliteOptions *options, const char *
 BOXLITE_API void boxlite_options_set_cpus(CBoxliteOptions *options, int cpus);
 /* Memory in MiB, 128 to 65536, rounded up to a multiple of 64; default 1024. */
 BOXLITE_API void boxlite_options_set_memory(CBoxliteOptions *options, int memory_mib);
-/* Size of the root file system in GiB; default 10, and never less than the image takes. Space is taken as it is used. */
+/* Size of the root file system in GiB; default 10, and never less than the image takes. Space is taken as it
+ * is used. */
 BOXLITE_API void boxlite_options_set_disk_size_gb(CBoxliteOptions *options, int disk_size_gb);
 /* Working directory of commands; default the image's, else "/". Made when it is missing. */
 BOXLITE_API void boxlite_options_set_workdir(CBoxliteOptions *options, const char *workdir);
@@ -318,16 +339,18 @@ BOXLITE_API void boxlite_options_add_env(CBoxliteOptions *options, const char *k
 BOXLITE_API void boxlite_options_set_user(CBoxliteOptions *options, const char *user);
 /* No network. In this version a box never has one. */
 BOXLITE_API void boxlite_options_set_network_disabled(CBoxliteOptions *options);
-/* Whether stopping the box removes it; default 1. Incompatible with detach. Deprecated: boxlite_options_set_auto_delete_interval. */
+/* Whether stopping the box removes it; default 1. Incompatible with detach. Deprecated:
+ * boxlite_options_set_auto_delete_interval. */
 BOXLITE_API void boxlite_options_set_auto_remove(CBoxliteOptions *options, int auto_remove);
 /* 0: the box is kept when it stops; more: it is removed then. Wins over auto_remove. */
 BOXLITE_API void boxlite_options_set_auto_delete_interval(CBoxliteOptions *options, uint32_t seconds);
 /* Whether the box outlives the program that starts it; default 0. */
 BOXLITE_API void boxlite_options_set_detach(CBoxliteOptions *options, int detach);
 /*
- * The main process is entrypoint, then cmd; the box ends when it ends. Both default to the image's, cmd only where no
- * entrypoint was given here. An empty list (count 0) counts as given. A box for which neither was given idles until it is stopped, and does
- * not run its image's command, unless boxlite_options_set_main says so.
+ * The main process is entrypoint, then cmd; the box ends when it ends. Both default to the image's, cmd only
+ * where no entrypoint was given here. An empty list (count 0) counts as given. A box for which neither was
+ * given idles until it is stopped, and does not run its image's command, unless boxlite_options_set_main says
+ * so.
  */
 BOXLITE_API void boxlite_options_set_entrypoint(CBoxliteOptions *options, const char *const *args, int count);
 BOXLITE_API void boxlite_options_set_cmd(CBoxliteOptions *options, const char *const *args, int count);
@@ -335,176 +358,200 @@ BOXLITE_API void boxlite_options_set_cmd(CBoxliteOptions *options, const char *c
 BOXLITE_API void boxlite_options_set_main(CBoxliteOptions *options, int enabled);
 /* 1: the main process has a terminal. Extension. */
 BOXLITE_API void boxlite_options_set_tty(CBoxliteOptions *options, int enabled);
-/* 1: the main process's stdin stays open until it is closed; default 0: it is at its end from the start. Extension. */
+/* 1: the main process's stdin stays open until it is closed; default 0: it is at its end from the start.
+ * Extension. */
 BOXLITE_API void boxlite_options_set_stdin_open(CBoxliteOptions *options, int enabled);
 /*
- * What runs the box: "kvm" (hardware virtualization), "tcg" (emulation: works everywhere, slower), "auto" (default: kvm where
- * it works, else tcg). A box that demands "kvm" where it cannot run fails to start with UnsupportedEngine, the reason and the remedy.
- * Extension.
+ * What runs the box: "kvm" (hardware virtualization), "tcg" (emulation: works everywhere, slower), "auto"
+ * (default: kvm where it works, else tcg). A box that demands "kvm" where it cannot run fails to start with
+ * UnsupportedEngine, the reason and the remedy. Extension.
  *
- * SECURITY NOTE: QEMU's project does not treat emulation as a security boundary. A box on "tcg" is held by its jail: see the
- * threat model. boxlite_box_engine says which engine a box has.
+ * SECURITY NOTE: QEMU's project does not treat emulation as a security boundary. A box on "tcg" is held by
+ * its jail: see the threat model. boxlite_box_engine says which engine a box has.
  */
 BOXLITE_API void boxlite_options_set_engine(CBoxliteOptions *options, const char *engine);
 
-/* ---- boxes ----------------------------------------------------------------------------------------------------------- */
+/* ---- boxes --------------------------------------------------------------------------------------------- */
 
 /*
  * Makes a box, in state "configured": nothing runs yet. The callback's handle is freed with boxlite_box_free.
  *
  * When Ok is returned the options are consumed: do not use or free them. Otherwise they remain the caller's.
- * Errors: InvalidArgument (an option, a name that is taken), InvalidState (remove-on-stop with detach), Database, Storage. An image that
- * is not there is found out at the start.
+ * Errors: InvalidArgument (an option, a name that is taken, remove-on-stop with detach), Database, Storage. An image that is not there is found out at the start.
  */
-BOXLITE_API BoxliteErrorCode boxlite_create_box(CBoxliteRuntime *runtime, CBoxliteOptions *options, CBoxCreateBoxCb cb,
-                                                void *user_data, CBoxliteError *out_error);
+BOXLITE_API BoxliteErrorCode boxlite_create_box(CBoxliteRuntime *runtime, CBoxliteOptions *options,
+                                                CBoxCreateBoxCb cb, void *user_data,
+                                                CBoxliteError *out_error);
 
-/* Gives the box with the options' name, or makes it; `created` tells which. Without a name it is boxlite_create_box. Options of an
- * existing box are not changed. Consumes the options as boxlite_create_box does. */
+/* Gives the box with the options' name, or makes it; `created` tells which. Without a name it is
+ * boxlite_create_box. Options of an existing box are not changed. Consumes the options as boxlite_create_box
+ * does. */
 BOXLITE_API BoxliteErrorCode boxlite_get_or_create_box(CBoxliteRuntime *runtime, CBoxliteOptions *options,
-                                                       CBoxGetOrCreateBoxCb cb, void *user_data, CBoxliteError *out_error);
+                                                       CBoxGetOrCreateBoxCb cb, void *user_data,
+                                                       CBoxliteError *out_error);
 
-/* A handle on an existing box by id, name, or at least four first characters of an id. NotFound (to the callback) when there is none. */
-BOXLITE_API BoxliteErrorCode boxlite_get(CBoxliteRuntime *runtime, const char *id_or_name, CBoxGetBoxCb cb, void *user_data,
-                                         CBoxliteError *out_error);
+/* A handle on an existing box by id, name, or at least four first characters of an id. NotFound (to the
+ * callback) when there is none. */
+BOXLITE_API BoxliteErrorCode boxlite_get(CBoxliteRuntime *runtime, const char *id_or_name, CBoxGetBoxCb cb,
+                                         void *user_data, CBoxliteError *out_error);
 
-/* Removes a box and its disk. A running one is refused with InvalidState, unless `force`: it is then ended at once. */
-BOXLITE_API BoxliteErrorCode boxlite_remove(CBoxliteRuntime *runtime, const char *id_or_name, int force, CBoxRemoveBoxCb cb,
-                                            void *user_data, CBoxliteError *out_error);
+/* Removes a box and its disk. A running one is refused with InvalidState, unless `force`: it is then ended at
+ * once. */
+BOXLITE_API BoxliteErrorCode boxlite_remove(CBoxliteRuntime *runtime, const char *id_or_name, int force,
+                                            CBoxRemoveBoxCb cb, void *user_data, CBoxliteError *out_error);
 
 /*
  * Starts a box; answered when its agent has acknowledged this start. Nothing happens to one that runs.
  *
- * The first start on a host judges the engine, the first of an image makes its disk, the first of a shape its template; programs that
- * want the same thing at the same time make it once.
- * Errors: Image (not there, unreadable), UnsupportedEngine, Engine (with the end of the console), Storage, Stopped.
+ * The first start on a host judges the engine, the first of an image makes its disk, the first of a shape its
+ * template; programs that want the same thing at the same time make it once. Errors: Image (not there,
+ * unreadable), UnsupportedEngine, Engine (with the end of the console), Storage, Stopped.
  */
-BOXLITE_API BoxliteErrorCode boxlite_start_box(CBoxHandle *box, CBoxStartBoxCb cb, void *user_data, CBoxliteError *out_error);
+BOXLITE_API BoxliteErrorCode boxlite_start_box(CBoxHandle *box, CBoxStartBoxCb cb, void *user_data,
+                                               CBoxliteError *out_error);
 
 /*
- * Stops a box: ends its processes (TERM, then KILL), writes its disk, ends the machine. Nothing happens to one that does not run.
- * The handle is void afterwards (Stopped): boxlite_get gives a new one. A box with remove-on-stop is removed.
+ * Stops a box: ends its processes (TERM, then KILL), writes its disk, ends the machine. Nothing happens to
+ * one that does not run. The handle is void afterwards (Stopped): boxlite_get gives a new one. A box with
+ * remove-on-stop is removed.
  */
-BOXLITE_API BoxliteErrorCode boxlite_stop_box(CBoxHandle *box, CBoxStopBoxCb cb, void *user_data, CBoxliteError *out_error);
+BOXLITE_API BoxliteErrorCode boxlite_stop_box(CBoxHandle *box, CBoxStopBoxCb cb, void *user_data,
+                                              CBoxliteError *out_error);
 
-/* Whether the starts of this box from now on outlive the program that makes them, whatever the box was made with. A box that runs
- * is not touched. Extension. */
-BOXLITE_API BoxliteErrorCode boxlite_box_set_detached(CBoxHandle *box, int detached, CBoxliteError *out_error);
+/* Whether the starts of this box from now on outlive the program that makes them, whatever the box was made
+ * with. A box that runs is not touched. Extension. */
+BOXLITE_API BoxliteErrorCode boxlite_box_set_detached(CBoxHandle *box, int detached,
+                                                      CBoxliteError *out_error);
 
 /* The box's id: 12 characters [0-9A-Za-z]. Free with boxlite_free_string; NULL for NULL. */
 BOXLITE_API char *boxlite_box_id(CBoxHandle *box);
 /* The box's name, NULL when it has none. Free with boxlite_free_string. Extension. */
 BOXLITE_API char *boxlite_box_name(CBoxHandle *box);
-/* "kvm" or "tcg": the engine of the box's last start; NULL before the first. Free with boxlite_free_string. Extension. */
+/* "kvm" or "tcg": the engine of the box's last start; NULL before the first. Free with boxlite_free_string.
+ * Extension. */
 BOXLITE_API char *boxlite_box_engine(CBoxHandle *box);
 /* Frees the handle; the box and its executions go on. */
 BOXLITE_API void boxlite_box_free(CBoxHandle *box);
 
 /* What a box is and does now. Free with boxlite_free_box_info. */
-BOXLITE_API BoxliteErrorCode boxlite_box_info(CBoxHandle *box, CBoxInfoCb cb, void *user_data, CBoxliteError *out_error);
-BOXLITE_API BoxliteErrorCode boxlite_get_info(CBoxliteRuntime *runtime, const char *id_or_name, CBoxInfoCb cb, void *user_data,
+BOXLITE_API BoxliteErrorCode boxlite_box_info(CBoxHandle *box, CBoxInfoCb cb, void *user_data,
                                               CBoxliteError *out_error);
+BOXLITE_API BoxliteErrorCode boxlite_get_info(CBoxliteRuntime *runtime, const char *id_or_name, CBoxInfoCb cb,
+                                              void *user_data, CBoxliteError *out_error);
 /* All boxes, newest first. Free with boxlite_free_box_info_list. */
 BOXLITE_API BoxliteErrorCode boxlite_list_info(CBoxliteRuntime *runtime, CBoxInfoListCb cb, void *user_data,
                                                CBoxliteError *out_error);
 /*
  * More about a box, as named facts. Extension.
  *
- * Keys, where known: id, name, status, image, engine, message (why it failed), exit_code (of the main process), detached, created_at_ms,
- * started_at_ms, stopped_at_ms, dir; of a running box that this runtime started or ran a command in also pid, qemu_pid, kernel, jail (the layers that hold, and why one does not), spawn_us,
- * restore_us, start_us, memory_bytes, cpu_ns, execs_total, execs_running, clients.
+ * Keys, where known: id, name, status, image, engine, message (why it failed), exit_code (of the main
+ * process), detached, created_at_ms, started_at_ms, stopped_at_ms, dir; of a running box that this runtime
+ * started or ran a command in also pid, qemu_pid, kernel, jail (the layers that hold, and why one does not),
+ * spawn_us, restore_us, start_us, memory_bytes, cpu_ns, execs_total, execs_running, clients.
  */
-BOXLITE_API BoxliteErrorCode boxlite_box_details(CBoxHandle *box, CBoxliteInfoCb cb, void *user_data, CBoxliteError *out_error);
+BOXLITE_API BoxliteErrorCode boxlite_box_details(CBoxHandle *box, CBoxliteInfoCb cb, void *user_data,
+                                                 CBoxliteError *out_error);
 
 BOXLITE_API void boxlite_free_box_info(CBoxInfo *info);
 BOXLITE_API void boxlite_free_box_info_list(CBoxInfoList *list);
 
-/* ---- commands in boxes ----------------------------------------------------------------------------------------------- */
+/* ---- commands in boxes --------------------------------------------------------------------------------- */
 
 /* More about how to run a command. Set `size`; zero means default. Extension. */
 typedef struct BoxliteExecOptions {
-    size_t size;           /* sizeof(BoxliteExecOptions) */
-    int32_t stdin_closed;  /* stdin is at its end from the start */
-    int32_t detached;      /* goes on when this program ends or frees the handle; its output is kept in the box until claimed */
-    uint32_t rows;         /* of the terminal */
+    size_t size;          /* sizeof(BoxliteExecOptions) */
+    int32_t stdin_closed; /* stdin is at its end from the start */
+    int32_t detached;     /* goes on without us; its output is kept in the box until somebody attaches */
+    uint32_t rows;        /* of the terminal */
     uint32_t cols;
 } BoxliteExecOptions;
+/* clang-format off */
 #define BOXLITE_EXEC_OPTIONS_INIT { sizeof(BoxliteExecOptions), 0, 0, 0, 0 }
+/* clang-format on */
 
 /*
- * Runs a command: BLOCKS until the box has accepted it, starting the box when it does not run (not one with a main process: InvalidState).
- * Other events of the runtime are kept for the next drain. boxlite_box_exec_post is the form that does not block.
+ * Runs a command: BLOCKS until the box has accepted it, starting the box when it does not run (not one with a
+ * main process: InvalidState). Other events of the runtime are kept for the next drain. boxlite_box_exec_post
+ * is the form that does not block.
  *
  * The execution is freed with boxlite_execution_free. stdin is open until it is closed.
  * Errors: Execution (not found, cannot be run, no such directory or user), and those of boxlite_start_box.
  */
-BOXLITE_API BoxliteErrorCode boxlite_box_exec(CBoxHandle *box, const BoxliteCommand *command, CExecutionHandle **out_execution,
-                                              CBoxliteError *out_error);
+BOXLITE_API BoxliteErrorCode boxlite_box_exec(CBoxHandle *box, const BoxliteCommand *command,
+                                              CExecutionHandle **out_execution, CBoxliteError *out_error);
 
-/* The same, posted. `options` may be NULL. A command that cannot be run is answered with Execution; the text says whether
- * it was not found. Extension. */
+/* The same, posted. `options` may be NULL. A command that cannot be run is answered with Execution; the text
+ * says whether it was not found. Extension. */
 BOXLITE_API BoxliteErrorCode boxlite_box_exec_post(CBoxHandle *box, const BoxliteCommand *command,
-                                                   const BoxliteExecOptions *options, CBoxExecCb cb, void *user_data,
-                                                   CBoxliteError *out_error);
+                                                   const BoxliteExecOptions *options, CBoxExecCb cb,
+                                                   void *user_data, CBoxliteError *out_error);
 
 /*
- * A handle on a command that runs already: by id, or with NULL on the main process. Before the box is started this takes hold of the
- * main process to come: register callbacks, then start, and nothing is lost.
- * Freeing such a handle does not end the command.
+ * A handle on a command that runs already: by id, or with NULL on the main process. Before the box is started
+ * this takes hold of the main process to come: register callbacks, then start, and nothing is lost. Freeing
+ * such a handle does not end the command.
  */
-BOXLITE_API BoxliteErrorCode boxlite_box_attach_execution(CBoxHandle *box, const char *execution_id, CBoxExecCb cb,
-                                                          void *user_data, CBoxliteError *out_error);
+BOXLITE_API BoxliteErrorCode boxlite_box_attach_execution(CBoxHandle *box, const char *execution_id,
+                                                          CBoxExecCb cb, void *user_data,
+                                                          CBoxliteError *out_error);
 
 /* The execution's id ("main" for the main process). Free with boxlite_free_string. Extension. */
 BOXLITE_API char *boxlite_execution_id(CExecutionHandle *execution);
 
 /*
- * Delivers output as it comes, in pieces as they come; each may be registered once. Data is borrowed until the callback returns, and its
- * stream's writer is stopped when 1 MiB was not yet delivered. Output that nobody registered for within a second never stops the
- * writer: its first and last 512 KiB are kept, for a later registration or boxlite_execution_kept.
+ * Delivers output as it comes, in pieces as they come; each may be registered once. Data is borrowed until
+ * the callback returns, and its stream's writer is stopped when 1 MiB was not yet delivered. Output that
+ * nobody registered for within a second never stops the writer: its first and last 512 KiB are kept, for a
+ * later registration or boxlite_execution_kept.
  */
-BOXLITE_API BoxliteErrorCode boxlite_execution_on_stdout(CExecutionHandle *execution, CBoxStdoutCb cb, void *user_data,
-                                                         CBoxliteError *out_error);
-BOXLITE_API BoxliteErrorCode boxlite_execution_on_stderr(CExecutionHandle *execution, CBoxStderrCb cb, void *user_data,
-                                                         CBoxliteError *out_error);
-/* Delivers the exit code, once, after all output: 0-255; 128+N when signal N ended it; -1 when the box failed before it was known; -129
- * when the handle was freed before the end. */
-BOXLITE_API BoxliteErrorCode boxlite_execution_on_exit(CExecutionHandle *execution, CBoxExitCb cb, void *user_data,
-                                                       CBoxliteError *out_error);
+BOXLITE_API BoxliteErrorCode boxlite_execution_on_stdout(CExecutionHandle *execution, CBoxStdoutCb cb,
+                                                         void *user_data, CBoxliteError *out_error);
+BOXLITE_API BoxliteErrorCode boxlite_execution_on_stderr(CExecutionHandle *execution, CBoxStderrCb cb,
+                                                         void *user_data, CBoxliteError *out_error);
+/* Delivers the exit code, once, after all output: 0-255; 128+N when signal N ended it; -1 when the box failed
+ * before it was known; -129 when the handle was freed before the end. */
+BOXLITE_API BoxliteErrorCode boxlite_execution_on_exit(CExecutionHandle *execution, CBoxExitCb cb,
+                                                       void *user_data, CBoxliteError *out_error);
 
 /*
- * Queues bytes for stdin; all or nothing, never blocks. ResourceExhausted when they are more than boxlite_execution_stdin_room: write less, or
- * later (boxlite_execution_on_writable). InvalidState after boxlite_execution_stdin_close or when the process has closed its end.
+ * Queues bytes for stdin; all or nothing, never blocks. ResourceExhausted when they are more than
+ * boxlite_execution_stdin_room: write less, or later (boxlite_execution_on_writable). InvalidState after
+ * boxlite_execution_stdin_close or when the process has closed its end.
  */
-BOXLITE_API BoxliteErrorCode boxlite_execution_stdin_write(CExecutionHandle *execution, const uint8_t *data, size_t len,
-                                                           CBoxliteError *out_error);
+BOXLITE_API BoxliteErrorCode boxlite_execution_stdin_write(CExecutionHandle *execution, const uint8_t *data,
+                                                           size_t len, CBoxliteError *out_error);
 /* How many bytes stdin takes now (at most 1 MiB). 0 after its end. Extension. */
 BOXLITE_API size_t boxlite_execution_stdin_room(CExecutionHandle *execution);
 /* Calls `cb` each time at least half of the room is free again after less was. Extension. */
-BOXLITE_API BoxliteErrorCode boxlite_execution_on_writable(CExecutionHandle *execution, CExecutionWritableCb cb,
-                                                           void *user_data, CBoxliteError *out_error);
+BOXLITE_API BoxliteErrorCode boxlite_execution_on_writable(CExecutionHandle *execution,
+                                                           CExecutionWritableCb cb, void *user_data,
+                                                           CBoxliteError *out_error);
 /* Ends stdin after what is queued. May be repeated. */
-BOXLITE_API BoxliteErrorCode boxlite_execution_stdin_close(CExecutionHandle *execution, CBoxliteError *out_error);
+BOXLITE_API BoxliteErrorCode boxlite_execution_stdin_close(CExecutionHandle *execution,
+                                                           CBoxliteError *out_error);
 
-/* Answers with the exit code when the command has ended and its output was delivered; any number of waits may be posted. */
-BOXLITE_API BoxliteErrorCode boxlite_execution_wait(CExecutionHandle *execution, CExecutionWaitCb cb, void *user_data,
-                                                    CBoxliteError *out_error);
+/* Answers with the exit code when the command has ended and its output was delivered; any number of waits may
+ * be posted. */
+BOXLITE_API BoxliteErrorCode boxlite_execution_wait(CExecutionHandle *execution, CExecutionWaitCb cb,
+                                                    void *user_data, CBoxliteError *out_error);
 /* Kills the command and everything it started. Nothing happens when it has ended. */
-BOXLITE_API BoxliteErrorCode boxlite_execution_kill(CExecutionHandle *execution, CExecutionKillCb cb, void *user_data,
-                                                    CBoxliteError *out_error);
+BOXLITE_API BoxliteErrorCode boxlite_execution_kill(CExecutionHandle *execution, CExecutionKillCb cb,
+                                                    void *user_data, CBoxliteError *out_error);
 /* Sends signal 1..64 (Linux numbers) to the command; on a terminal to its foreground process group. */
-BOXLITE_API BoxliteErrorCode boxlite_execution_signal(CExecutionHandle *execution, int signal, CExecutionSignalCb cb,
-                                                      void *user_data, CBoxliteError *out_error);
+BOXLITE_API BoxliteErrorCode boxlite_execution_signal(CExecutionHandle *execution, int signal,
+                                                      CExecutionSignalCb cb, void *user_data,
+                                                      CBoxliteError *out_error);
 /* Sets the size of the command's terminal; InvalidState when it has none. */
 BOXLITE_API BoxliteErrorCode boxlite_execution_tty_resize(CExecutionHandle *execution, int rows, int cols,
-                                                          CExecutionResizeCb cb, void *user_data, CBoxliteError *out_error);
+                                                          CExecutionResizeCb cb, void *user_data,
+                                                          CBoxliteError *out_error);
 
 /* How a command ended. Extension. Fields are only ever appended. */
 typedef struct BoxliteExecutionResult {
-    size_t size;              /* in: sizeof(BoxliteExecutionResult) of the caller */
-    int32_t exit_code;        /* as boxlite_execution_on_exit delivers it */
-    int32_t signal;           /* that ended it, or 0 */
-    int32_t oom;              /* it, or a process of it, was killed for lack of memory */
+    size_t size;       /* in: sizeof(BoxliteExecutionResult) of the caller */
+    int32_t exit_code; /* as boxlite_execution_on_exit delivers it */
+    int32_t signal;    /* that ended it, or 0 */
+    int32_t oom;       /* it, or a process of it, was killed for lack of memory */
     int32_t timed_out;
     int32_t killed;           /* by boxlite_execution_kill, by a freed handle or by stop */
     int32_t stdout_truncated; /* a part in the middle was dropped because nobody read */
@@ -515,43 +562,50 @@ typedef struct BoxliteExecutionResult {
     uint64_t wall_us;
     uint64_t max_rss_bytes;
 } BoxliteExecutionResult;
+/* clang-format off */
 #define BOXLITE_EXECUTION_RESULT_INIT { sizeof(BoxliteExecutionResult), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+/* clang-format on */
 
 /* Fills *result for a command that has ended; InvalidState before. Extension. */
-BOXLITE_API BoxliteErrorCode boxlite_execution_result(CExecutionHandle *execution, BoxliteExecutionResult *result,
+BOXLITE_API BoxliteErrorCode boxlite_execution_result(CExecutionHandle *execution,
+                                                      BoxliteExecutionResult *result,
                                                       CBoxliteError *out_error);
 
 /*
- * Output that was kept because nobody registered for it: stream 1 is stdout, 2 is stderr. A copy in *out_data (freed with
- * boxlite_free_string, NUL-terminated behind *out_len bytes). InvalidState while the command runs or when a callback is
- * registered for that stream. Extension.
+ * Output that was kept because nobody registered for it: stream 1 is stdout, 2 is stderr. A copy in *out_data
+ * (freed with boxlite_free_string, NUL-terminated behind *out_len bytes). InvalidState while the command runs
+ * or when a callback is registered for that stream. Extension.
  */
-BOXLITE_API BoxliteErrorCode boxlite_execution_kept(CExecutionHandle *execution, int stream, char **out_data, size_t *out_len,
-                                                    CBoxliteError *out_error);
+BOXLITE_API BoxliteErrorCode boxlite_execution_kept(CExecutionHandle *execution, int stream, char **out_data,
+                                                    size_t *out_len, CBoxliteError *out_error);
 
-/* Frees the handle, without waiting. A command that still runs and is neither detached nor attached to is killed with everything it
- * started, and on_exit delivers -129. */
+/* Frees the handle, without waiting. A command that still runs and is neither detached nor attached to is
+ * killed with everything it started, and on_exit delivers -129. */
 BOXLITE_API void boxlite_execution_free(CExecutionHandle *execution);
 
-/* ---- images ---------------------------------------------------------------------------------------------------------- */
+/* ---- images -------------------------------------------------------------------------------------------- */
 
 /* The images of this runtime. Free with boxlite_image_free. */
-BOXLITE_API BoxliteErrorCode boxlite_runtime_images(CBoxliteRuntime *runtime, CBoxliteImageHandle **out_images,
+BOXLITE_API BoxliteErrorCode boxlite_runtime_images(CBoxliteRuntime *runtime,
+                                                    CBoxliteImageHandle **out_images,
                                                     CBoxliteError *out_error);
 BOXLITE_API void boxlite_image_free(CBoxliteImageHandle *images);
 
 /* All images, newest first. Free with boxlite_free_image_info_list. */
-BOXLITE_API BoxliteErrorCode boxlite_image_list(CBoxliteImageHandle *images, CBoxImageListCb cb, void *user_data,
-                                                CBoxliteError *out_error);
+BOXLITE_API BoxliteErrorCode boxlite_image_list(CBoxliteImageHandle *images, CBoxImageListCb cb,
+                                                void *user_data, CBoxliteError *out_error);
 
 /*
- * Takes an image from `path`: a folder in OCI layout, an archive of one, or what `docker save` wrote (each also gzip or zstd). Extension.
+ * Takes an image from `path`: a folder in OCI layout, an archive of one, or what `docker save` wrote (each
+ * also gzip or zstd). Extension.
  *
- * The image is named `name`, or when that is NULL by the name it carries. Every digest is verified. The result is freed with
- * boxlite_free_image_pull_result. Errors: Image (malformed, wrong digest, no name, not for this platform), NotFound, Storage.
+ * The image is named `name`, or when that is NULL by the name it carries. Every digest is verified. The
+ * result is freed with boxlite_free_image_pull_result. Errors: Image (malformed, wrong digest, no name, not
+ * for this platform), NotFound, Storage.
  */
-BOXLITE_API BoxliteErrorCode boxlite_image_load(CBoxliteImageHandle *images, const char *path, const char *name,
-                                                CBoxImagePullCb cb, void *user_data, CBoxliteError *out_error);
+BOXLITE_API BoxliteErrorCode boxlite_image_load(CBoxliteImageHandle *images, const char *path,
+                                                const char *name, CBoxImagePullCb cb, void *user_data,
+                                                CBoxliteError *out_error);
 
 BOXLITE_API void boxlite_free_image_info_list(CImageInfoList *list);
 BOXLITE_API void boxlite_free_image_pull_result(CImagePullResult *result);

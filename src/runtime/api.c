@@ -9,14 +9,15 @@
 
 _Static_assert((int)Ok == BX_OK && (int)Internal == BX_EINTERNAL && (int)NotFound == BX_ENOTFOUND &&
                    (int)AlreadyExists == BX_EEXISTS && (int)InvalidState == BX_ESTATE &&
-                   (int)InvalidArgument == BX_EINVALID && (int)Config == BX_ECONFIG && (int)Storage == BX_ESTORAGE &&
-                   (int)Image == BX_EIMAGE && (int)Network == BX_ENETWORK && (int)Execution == BX_EEXEC,
+                   (int)InvalidArgument == BX_EINVALID && (int)Config == BX_ECONFIG &&
+                   (int)Storage == BX_ESTORAGE && (int)Image == BX_EIMAGE && (int)Network == BX_ENETWORK &&
+                   (int)Execution == BX_EEXEC,
                "the codes inside are the codes outside");
-_Static_assert((int)Stopped == BX_ESTOPPED && (int)Engine == BX_EENGINE && (int)Unsupported == BX_EUNSUPPORTED &&
-                   (int)Database == BX_EDATABASE && (int)Portal == BX_EPORTAL && (int)Rpc == BX_ERPC &&
-                   (int)RpcTransport == BX_ETRANSPORT && (int)Metadata == BX_EMETADATA &&
-                   (int)UnsupportedEngine == BX_EENGINEKIND && (int)ResourceExhausted == BX_ERESOURCE &&
-                   (int)SessionReaped == BX_EREAPED,
+_Static_assert((int)Stopped == BX_ESTOPPED && (int)Engine == BX_EENGINE &&
+                   (int)Unsupported == BX_EUNSUPPORTED && (int)Database == BX_EDATABASE &&
+                   (int)Portal == BX_EPORTAL && (int)Rpc == BX_ERPC && (int)RpcTransport == BX_ETRANSPORT &&
+                   (int)Metadata == BX_EMETADATA && (int)UnsupportedEngine == BX_EENGINEKIND &&
+                   (int)ResourceExhausted == BX_ERESOURCE && (int)SessionReaped == BX_EREAPED,
                "the codes inside are the codes outside");
 
 char *bx_api_message(const struct bx_err *err)
@@ -42,7 +43,7 @@ BoxliteErrorCode bx_api_error(CBoxliteError *out, const struct bx_err *err)
 
 BoxliteErrorCode bx_api_invalid(CBoxliteError *out, const char *fmt, ...)
 {
-    struct bx_err err = { .code = BX_EINVALID };
+    struct bx_err err = {.code = BX_EINVALID};
     va_list ap;
 
     va_start(ap, fmt);
@@ -61,7 +62,7 @@ void boxlite_error_free(CBoxliteError *error)
     if (!error)
         return;
     free(error->message);
-    *error = (CBoxliteError){ Ok, NULL };
+    *error = (CBoxliteError){Ok, NULL};
 }
 
 void boxlite_free_string(char *str)
@@ -76,8 +77,8 @@ const char *boxlite_version(void)
 
 int boxlite_has_feature(const char *name)
 {
-    static const char *const features[] = { "runtime_fd", "exec_post",  "attach", "stdin_writable",
-                                            "image_load", "info",       "engine", "progress" };
+    static const char *const features[] = {"runtime_fd", "exec_post", "attach", "stdin_writable",
+                                           "image_load", "info",      "engine", "progress"};
     size_t i;
 
     for (i = 0; name && i < BX_ARRAY_SIZE(features); i++)

@@ -67,7 +67,7 @@ int bx_row_get(struct CBoxliteRuntime *rt, const char *id_or_name, struct bx_box
 
 struct bx_box *bx_box_find(struct CBoxliteRuntime *rt, const char *id_or_name, struct bx_err *err)
 {
-    struct bx_box_row row = { 0 };
+    struct bx_box_row row = {0};
     struct bx_box *b;
 
     if (bx_row_get(rt, id_or_name, &row, err) < 0)
@@ -108,7 +108,8 @@ int bx_box_dir(struct bx_box *b, struct bx_err *err)
         return b->dir_fd;
     b->dir_fd = openat(b->rt->boxes_fd, b->id, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (b->dir_fd < 0)
-        return bx_fail(err, errno == ENOENT ? BX_ENOTFOUND : BX_ESTORAGE, errno, "open %s/boxes/%s", b->rt->home, b->id);
+        return bx_fail(err, errno == ENOENT ? BX_ENOTFOUND : BX_ESTORAGE, errno, "open %s/boxes/%s",
+                       b->rt->home, b->id);
     return b->dir_fd;
 }
 
@@ -139,7 +140,8 @@ unsigned bx_boxes_owned(struct CBoxliteRuntime *rt)
     unsigned n = 0;
 
     for (b = rt->boxes; b; b = b->next)
-        n += b->phase != BX_PHASE_IDLE && (b->owned || b->phase == BX_PHASE_STARTING || b->phase == BX_PHASE_ENDING);
+        n += b->phase != BX_PHASE_IDLE &&
+             (b->owned || b->phase == BX_PHASE_STARTING || b->phase == BX_PHASE_ENDING);
     return n;
 }
 
@@ -238,7 +240,8 @@ static int handle_enter(struct CBoxHandle *h, struct bx_err *err)
     if (!h->stopped)
         return 0;
     bx_leave(h->rt);
-    return bx_fail(err, BX_ESTOPPED, 0, "Handle invalidated after stop(). Use runtime.get() to get a new handle.");
+    return bx_fail(err, BX_ESTOPPED, 0,
+                   "Handle invalidated after stop(). Use runtime.get() to get a new handle.");
 }
 
 BoxliteErrorCode boxlite_box_set_detached(CBoxHandle *box, int detached, CBoxliteError *out_error)
@@ -266,7 +269,7 @@ char *boxlite_box_name(CBoxHandle *box)
 
 char *boxlite_box_engine(CBoxHandle *box)
 {
-    struct bx_box_row row = { 0 };
+    struct bx_box_row row = {0};
     char *engine = NULL;
 
     if (!box)
@@ -281,7 +284,8 @@ char *boxlite_box_engine(CBoxHandle *box)
 
 /* ---- making ---- */
 
-static int insert_row(struct CBoxliteRuntime *rt, struct CBoxliteOptions *o, struct bx_box_row *row, struct bx_err *err)
+static int insert_row(struct CBoxliteRuntime *rt, struct CBoxliteOptions *o, struct bx_box_row *row,
+                      struct bx_err *err)
 {
     char id[BX_ID_LEN + 1];
     int r;
@@ -305,9 +309,10 @@ static int insert_row(struct CBoxliteRuntime *rt, struct CBoxliteOptions *o, str
     return r;
 }
 
-static int create_locked(struct CBoxliteRuntime *rt, struct CBoxliteOptions *o, struct CBoxHandle **ret, struct bx_err *err)
+static int create_locked(struct CBoxliteRuntime *rt, struct CBoxliteOptions *o, struct CBoxHandle **ret,
+                         struct bx_err *err)
 {
-    struct bx_box_row row = { 0 };
+    struct bx_box_row row = {0};
     struct bx_box *b = NULL;
     int r;
 
@@ -337,8 +342,8 @@ static int create_enter(struct CBoxliteRuntime *rt, struct CBoxliteOptions *o, s
     return r < 0 ? r : bx_enter(rt, err);
 }
 
-BoxliteErrorCode boxlite_create_box(CBoxliteRuntime *rt, CBoxliteOptions *options, CBoxCreateBoxCb cb, void *user_data,
-                                    CBoxliteError *out_error)
+BoxliteErrorCode boxlite_create_box(CBoxliteRuntime *rt, CBoxliteOptions *options, CBoxCreateBoxCb cb,
+                                    void *user_data, CBoxliteError *out_error)
 {
     struct bx_err err = BX_ERR_INIT;
     struct CBoxHandle *h = NULL;
@@ -349,7 +354,7 @@ BoxliteErrorCode boxlite_create_box(CBoxliteRuntime *rt, CBoxliteOptions *option
         return bx_api_invalid(out_error, "%s is NULL", !rt ? "runtime" : !options ? "options" : "cb");
     if (create_enter(rt, options, &err) < 0)
         return bx_api_error(out_error, &err);
-    op = bx_op_new(rt, BX_OP_BOX, (union bx_op_cb){ .box = cb }, user_data, &err);
+    op = bx_op_new(rt, BX_OP_BOX, (union bx_op_cb){.box = cb}, user_data, &err);
     r = op ? create_locked(rt, options, &h, &err) : -err.code;
     if (op && r < 0) {
         bx_op_cancel(op);
@@ -364,7 +369,8 @@ BoxliteErrorCode boxlite_create_box(CBoxliteRuntime *rt, CBoxliteOptions *option
     return Ok;
 }
 
-static int get_or_create_locked(struct CBoxliteRuntime *rt, struct CBoxliteOptions *o, struct bx_op *op, struct bx_err *err)
+static int get_or_create_locked(struct CBoxliteRuntime *rt, struct CBoxliteOptions *o, struct bx_op *op,
+                                struct bx_err *err)
 {
     struct CBoxHandle *h = NULL;
     struct bx_box *b = NULL;
@@ -387,8 +393,8 @@ static int get_or_create_locked(struct CBoxliteRuntime *rt, struct CBoxliteOptio
     return r;
 }
 
-BoxliteErrorCode boxlite_get_or_create_box(CBoxliteRuntime *rt, CBoxliteOptions *options, CBoxGetOrCreateBoxCb cb,
-                                           void *user_data, CBoxliteError *out_error)
+BoxliteErrorCode boxlite_get_or_create_box(CBoxliteRuntime *rt, CBoxliteOptions *options,
+                                           CBoxGetOrCreateBoxCb cb, void *user_data, CBoxliteError *out_error)
 {
     struct bx_err err = BX_ERR_INIT;
     struct bx_op *op;
@@ -398,7 +404,7 @@ BoxliteErrorCode boxlite_get_or_create_box(CBoxliteRuntime *rt, CBoxliteOptions 
         return bx_api_invalid(out_error, "%s is NULL", !rt ? "runtime" : !options ? "options" : "cb");
     if (create_enter(rt, options, &err) < 0)
         return bx_api_error(out_error, &err);
-    op = bx_op_new(rt, BX_OP_BOX_MADE, (union bx_op_cb){ .made = cb }, user_data, &err);
+    op = bx_op_new(rt, BX_OP_BOX_MADE, (union bx_op_cb){.made = cb}, user_data, &err);
     r = op ? get_or_create_locked(rt, options, op, &err) : -err.code;
     if (op && r < 0)
         bx_op_cancel(op);
@@ -422,7 +428,7 @@ BoxliteErrorCode boxlite_get(CBoxliteRuntime *rt, const char *id_or_name, CBoxGe
         return bx_api_invalid(out_error, "%s is NULL", !rt ? "runtime" : !id_or_name ? "id_or_name" : "cb");
     if (bx_enter(rt, &err) < 0)
         return bx_api_error(out_error, &err);
-    op = bx_op_new(rt, BX_OP_BOX, (union bx_op_cb){ .box = cb }, user_data, &err);
+    op = bx_op_new(rt, BX_OP_BOX, (union bx_op_cb){.box = cb}, user_data, &err);
     if (op) {
         b = bx_box_find(rt, id_or_name, &found);
         if (b) {
@@ -437,7 +443,8 @@ BoxliteErrorCode boxlite_get(CBoxliteRuntime *rt, const char *id_or_name, CBoxGe
 
 /* ---- start, stop, remove ---- */
 
-BoxliteErrorCode boxlite_start_box(CBoxHandle *box, CBoxStartBoxCb cb, void *user_data, CBoxliteError *out_error)
+BoxliteErrorCode boxlite_start_box(CBoxHandle *box, CBoxStartBoxCb cb, void *user_data,
+                                   CBoxliteError *out_error)
 {
     struct bx_err err = BX_ERR_INIT, why = BX_ERR_INIT;
     struct bx_op *op;
@@ -448,7 +455,7 @@ BoxliteErrorCode boxlite_start_box(CBoxHandle *box, CBoxStartBoxCb cb, void *use
     if (handle_enter(box, &err) < 0)
         return bx_api_error(out_error, &err);
     b = box->box;
-    op = bx_op_new(b->rt, BX_OP_PLAIN, (union bx_op_cb){ .plain = cb }, user_data, &err);
+    op = bx_op_new(b->rt, BX_OP_PLAIN, (union bx_op_cb){.plain = cb}, user_data, &err);
     if (op && b->phase == BX_PHASE_UP && !b->down_wanted && !b->main_pending) {
         bx_op_answer(op, NULL);
     } else if (op) {
@@ -460,7 +467,8 @@ BoxliteErrorCode boxlite_start_box(CBoxHandle *box, CBoxStartBoxCb cb, void *use
     return op ? Ok : bx_api_error(out_error, &err);
 }
 
-BoxliteErrorCode boxlite_stop_box(CBoxHandle *box, CBoxStopBoxCb cb, void *user_data, CBoxliteError *out_error)
+BoxliteErrorCode boxlite_stop_box(CBoxHandle *box, CBoxStopBoxCb cb, void *user_data,
+                                  CBoxliteError *out_error)
 {
     struct bx_err err = BX_ERR_INIT;
     struct bx_op *op;
@@ -469,7 +477,7 @@ BoxliteErrorCode boxlite_stop_box(CBoxHandle *box, CBoxStopBoxCb cb, void *user_
         return bx_api_invalid(out_error, "%s is NULL", !box ? "box" : "cb");
     if (handle_enter(box, &err) < 0)
         return bx_api_error(out_error, &err);
-    op = bx_op_new(box->rt, BX_OP_PLAIN, (union bx_op_cb){ .plain = cb }, user_data, &err);
+    op = bx_op_new(box->rt, BX_OP_PLAIN, (union bx_op_cb){.plain = cb}, user_data, &err);
     if (op) {
         box->stopped = true;
         bx_op_list_add(&box->box->down_ops, op);
@@ -481,14 +489,15 @@ BoxliteErrorCode boxlite_stop_box(CBoxHandle *box, CBoxStopBoxCb cb, void *user_
 
 static bool at_work(const struct bx_box *b, int state)
 {
-    return state == BX_BOX_RUNNING || state == BX_BOX_STOPPING || state == BX_BOX_PAUSED || b->phase == BX_PHASE_STARTING ||
-           b->phase == BX_PHASE_CONNECTING;
+    return state == BX_BOX_RUNNING || state == BX_BOX_STOPPING || state == BX_BOX_PAUSED ||
+           b->phase == BX_PHASE_STARTING || b->phase == BX_PHASE_CONNECTING;
 }
 
 /* Refuses a box that is at work, unless forced; then sees to it that it goes. */
-static int remove_locked(struct CBoxliteRuntime *rt, const char *id_or_name, bool force, struct bx_op *op, struct bx_err *err)
+static int remove_locked(struct CBoxliteRuntime *rt, const char *id_or_name, bool force, struct bx_op *op,
+                         struct bx_err *err)
 {
-    struct bx_box_row row = { 0 };
+    struct bx_box_row row = {0};
     struct bx_box *b;
     int state, r = bx_row_get(rt, id_or_name, &row, err);
 
@@ -500,7 +509,8 @@ static int remove_locked(struct CBoxliteRuntime *rt, const char *id_or_name, boo
     if (!b)
         return -err->code;
     if (!force && at_work(b, state)) {
-        r = bx_fail(err, BX_ESTATE, 0, "box %.100s is running: stop it first, or remove it with force", id_or_name);
+        r = bx_fail(err, BX_ESTATE, 0, "box %.100s is running: stop it first, or remove it with force",
+                    id_or_name);
     } else {
         b->remove = true;
         bx_op_list_add(&b->down_ops, op);
@@ -510,8 +520,8 @@ static int remove_locked(struct CBoxliteRuntime *rt, const char *id_or_name, boo
     return r;
 }
 
-BoxliteErrorCode boxlite_remove(CBoxliteRuntime *rt, const char *id_or_name, int force, CBoxRemoveBoxCb cb, void *user_data,
-                                CBoxliteError *out_error)
+BoxliteErrorCode boxlite_remove(CBoxliteRuntime *rt, const char *id_or_name, int force, CBoxRemoveBoxCb cb,
+                                void *user_data, CBoxliteError *out_error)
 {
     struct bx_err err = BX_ERR_INIT, why = BX_ERR_INIT;
     struct bx_op *op;
@@ -520,7 +530,7 @@ BoxliteErrorCode boxlite_remove(CBoxliteRuntime *rt, const char *id_or_name, int
         return bx_api_invalid(out_error, "%s is NULL", !rt ? "runtime" : !id_or_name ? "id_or_name" : "cb");
     if (bx_enter(rt, &err) < 0)
         return bx_api_error(out_error, &err);
-    op = bx_op_new(rt, BX_OP_PLAIN, (union bx_op_cb){ .plain = cb }, user_data, &err);
+    op = bx_op_new(rt, BX_OP_PLAIN, (union bx_op_cb){.plain = cb}, user_data, &err);
     if (op && remove_locked(rt, id_or_name, force != 0, op, &why) < 0)
         bx_op_answer(op, &why);
     bx_leave(rt);
@@ -560,7 +570,8 @@ static int state_of(struct CBoxliteRuntime *rt, const struct bx_box_row *row)
     return row->state;
 }
 
-static int info_of_row(struct CBoxliteRuntime *rt, const struct bx_box_row *row, CBoxInfo *ret, struct bx_err *err)
+static int info_of_row(struct CBoxliteRuntime *rt, const struct bx_box_row *row, CBoxInfo *ret,
+                       struct bx_err *err)
 {
     int state = state_of(rt, row);
     BX_CLEANUP(boxlite_options_free_p) struct CBoxliteOptions *o = NULL;
@@ -590,7 +601,7 @@ static int info_of_row(struct CBoxliteRuntime *rt, const struct bx_box_row *row,
 /* The info of one box as an op's answer. */
 static void answer_info(struct CBoxliteRuntime *rt, const char *id_or_name, struct bx_op *op)
 {
-    struct bx_box_row row = { 0 };
+    struct bx_box_row row = {0};
     struct bx_err err = BX_ERR_INIT;
     CBoxInfo *info = calloc(1, sizeof(*info));
     int r;
@@ -612,7 +623,7 @@ BoxliteErrorCode boxlite_box_info(CBoxHandle *box, CBoxInfoCb cb, void *user_dat
         return bx_api_invalid(out_error, "%s is NULL", !box ? "box" : "cb");
     if (bx_enter(box->rt, &err) < 0)
         return bx_api_error(out_error, &err);
-    op = bx_op_new(box->rt, BX_OP_BOX_INFO, (union bx_op_cb){ .box_info = cb }, user_data, &err);
+    op = bx_op_new(box->rt, BX_OP_BOX_INFO, (union bx_op_cb){.box_info = cb}, user_data, &err);
     if (op)
         answer_info(box->rt, box->box->id, op);
     bx_leave(box->rt);
@@ -629,7 +640,7 @@ BoxliteErrorCode boxlite_get_info(CBoxliteRuntime *rt, const char *id_or_name, C
         return bx_api_invalid(out_error, "%s is NULL", !rt ? "runtime" : !id_or_name ? "id_or_name" : "cb");
     if (bx_enter(rt, &err) < 0)
         return bx_api_error(out_error, &err);
-    op = bx_op_new(rt, BX_OP_BOX_INFO, (union bx_op_cb){ .box_info = cb }, user_data, &err);
+    op = bx_op_new(rt, BX_OP_BOX_INFO, (union bx_op_cb){.box_info = cb}, user_data, &err);
     if (op)
         answer_info(rt, id_or_name, op);
     bx_leave(rt);
@@ -652,7 +663,7 @@ static int list_locked(struct CBoxliteRuntime *rt, CBoxInfoList *list, struct bx
     for (i = 0; i < n && r >= 0; i++) {
         bx_repair_row(rt, &rows[i]);
         if (rows[i].state == 0)
-            continue; /* removed by that */
+            continue;  /* removed by that */
         list->count++; /* also half filled: it is freed with the list */
         r = info_of_row(rt, &rows[i], &list->items[list->count - 1], err);
     }
@@ -660,7 +671,8 @@ static int list_locked(struct CBoxliteRuntime *rt, CBoxInfoList *list, struct bx
     return r;
 }
 
-BoxliteErrorCode boxlite_list_info(CBoxliteRuntime *rt, CBoxInfoListCb cb, void *user_data, CBoxliteError *out_error)
+BoxliteErrorCode boxlite_list_info(CBoxliteRuntime *rt, CBoxInfoListCb cb, void *user_data,
+                                   CBoxliteError *out_error)
 {
     struct bx_err err = BX_ERR_INIT, why = BX_ERR_INIT;
     CBoxInfoList *list;
@@ -671,7 +683,7 @@ BoxliteErrorCode boxlite_list_info(CBoxliteRuntime *rt, CBoxInfoListCb cb, void 
         return bx_api_invalid(out_error, "%s is NULL", !rt ? "runtime" : "cb");
     if (bx_enter(rt, &err) < 0)
         return bx_api_error(out_error, &err);
-    op = bx_op_new(rt, BX_OP_BOX_LIST, (union bx_op_cb){ .box_list = cb }, user_data, &err);
+    op = bx_op_new(rt, BX_OP_BOX_LIST, (union bx_op_cb){.box_list = cb}, user_data, &err);
     if (op) {
         list = calloc(1, sizeof(*list));
         r = list ? list_locked(rt, list, &why) : bx_fail(&why, BX_ERESOURCE, ENOMEM, "list boxes");
@@ -724,7 +736,7 @@ static void details_of_info(const boxlite_BoxInfo *i, struct CBoxliteInfo *d)
 
 static void details_answer(struct bx_op *op, struct bx_box *b, bool live)
 {
-    struct bx_box_row row = { 0 };
+    struct bx_box_row row = {0};
     struct bx_err err = BX_ERR_INIT;
     struct CBoxliteInfo *d = bx_info_new();
     int r = d ? bx_row_get(b->rt, b->id, &row, &err) : bx_fail(&err, BX_ERESOURCE, ENOMEM, "box details");
@@ -750,7 +762,8 @@ static void details_on_answer(void *ud, const struct bx_err *err)
     bx_handle_free_locked(h);
 }
 
-BoxliteErrorCode boxlite_box_details(CBoxHandle *box, CBoxliteInfoCb cb, void *user_data, CBoxliteError *out_error)
+BoxliteErrorCode boxlite_box_details(CBoxHandle *box, CBoxliteInfoCb cb, void *user_data,
+                                     CBoxliteError *out_error)
 {
     boxlite_BoxInfoGet get = boxlite_BoxInfoGet_init_zero;
     struct bx_err err = BX_ERR_INIT;
@@ -761,7 +774,7 @@ BoxliteErrorCode boxlite_box_details(CBoxHandle *box, CBoxliteInfoCb cb, void *u
         return bx_api_invalid(out_error, "%s is NULL", !box ? "box" : "cb");
     if (bx_enter(box->rt, &err) < 0)
         return bx_api_error(out_error, &err);
-    op = bx_op_new(box->rt, BX_OP_INFO, (union bx_op_cb){ .info = cb }, user_data, &err);
+    op = bx_op_new(box->rt, BX_OP_INFO, (union bx_op_cb){.info = cb}, user_data, &err);
     c = box->box->phase == BX_PHASE_UP ? box->box->conn : NULL;
     if (op && c)
         op->handle = handle_new(box->box, NULL);

@@ -4,19 +4,21 @@
  *
  * Theory of operation
  *
- *  A bx_box exists while a handle, an execution, a connection or a piece of work refers to it; the row in the store is the box
- *  itself. Its phase says what this runtime does with it:
+ *  A bx_box exists while a handle, an execution, a connection or a piece of work refers to it; the row in the
+ *  store is the box itself. Its phase says what this runtime does with it:
  *
  *      IDLE ──> STARTING ──> CONNECTING ──> UP ──> ENDING ──> IDLE
  *        └──────────────────────^
  *
- *  STARTING: start.c prepares image, disk, engine and template and spawns the shim; other programs that want the same box wait for
- *  boxes/<id>/start.lock. CONNECTING: the link exists and the box has not said yet that it runs. UP: it has. ENDING: the link
- *  is gone or going, and settle.c brings row and directory in order. Who wants the box up waits in up_ops or as an execution that
- *  was not sent yet; who wants it down waits in down_ops.
+ *  STARTING: start.c prepares image, disk, engine and template and spawns the shim; other programs that want
+ *  the same box wait for boxes/<id>/start.lock. CONNECTING: the link exists and the box has not said yet that
+ *  it runs. UP: it has. ENDING: the link is gone or going, and settle.c brings row and directory in order.
+ *  Who wants the box up waits in up_ops or as an execution that was not sent yet; who wants it down waits in
+ *  down_ops.
  *
- *  Two files are locked with flock: `lock` by the shim for its life, `start.lock` by whoever starts, settles or removes the box,
- *  for as long as that takes. Nobody looks at `lock` without holding `start.lock`, so looking never disturbs a shim.
+ *  Two files are locked with flock: `lock` by the shim for its life, `start.lock` by whoever starts, settles
+ *  or removes the box, for as long as that takes. Nobody looks at `lock` without holding `start.lock`, so
+ *  looking never disturbs a shim.
  */
 #ifndef BX_RUNTIME_BOX_H
 #define BX_RUNTIME_BOX_H
@@ -37,23 +39,23 @@ struct bx_box {
     int dir_fd; /* boxes/<id>; opened when needed, else -1 */
 
     enum bx_phase phase;
-    bool detach;     /* what a start from here gives: the options', or boxlite_box_set_detached's */
-    bool owned;      /* our shim, and not detached: it ends with our connection */
+    bool detach;      /* what a start from here gives: the options', or boxlite_box_set_detached's */
+    bool owned;       /* our shim, and not detached: it ends with our connection */
     bool down_wanted; /* somebody waits in down_ops */
     bool down_forced;
-    bool stop_sent;   /* ... and was sent on this connection */
-    bool remove;      /* when it is down */
-    bool gone;       /* row and directory were removed */
+    bool stop_sent; /* ... and was sent on this connection */
+    bool remove;    /* when it is down */
+    bool gone;      /* row and directory were removed */
     struct bx_start *start;
     struct bx_settle *settle;
     struct bx_conn *conn;
     struct bx_op_list up_ops;
     struct bx_op_list down_ops;
     struct CExecutionHandle *execs; /* each holds a reference */
-    struct CExecutionHandle *main;  /* one of them: who took hold of the main process to come, or what was sent for it */
-    char **main_argv;               /* of this start; NULL: the box idles */
-    bool main_pending;              /* sent, neither accepted nor refused */
-    boxlite_BoxInfo info;           /* of the running box */
+    struct CExecutionHandle *main; /* of them: the main process, to come or running */
+    char **main_argv;  /* of this start; NULL: the box idles */
+    bool main_pending; /* sent, neither accepted nor refused */
+    boxlite_BoxInfo info; /* of the running box */
 };
 
 struct CBoxHandle {
@@ -80,12 +82,14 @@ void bx_boxes_stop_owned(struct CBoxliteRuntime *rt, bool force);
 void bx_boxes_end(struct CBoxliteRuntime *rt);
 void bx_handle_free_locked(struct CBoxHandle *h);
 /* Row by id or name with the message users see. */
-int bx_row_get(struct CBoxliteRuntime *rt, const char *id_or_name, struct bx_box_row *ret, struct bx_err *err);
+int bx_row_get(struct CBoxliteRuntime *rt, const char *id_or_name, struct bx_box_row *ret,
+               struct bx_err *err);
 
 /* ---- life.c: what moves a box from phase to phase ---- */
 
-/* Makes it run or joins it; when it does not at once, somebody is told through up_ops and executions. `implicit`: by a command rather
- * than by start: refused for a box with a main process that does not run. 0 or negative. */
+/* Makes it run or joins it; when it does not at once, somebody is told through up_ops and executions.
+ * `implicit`: by a command rather than by start: refused for a box with a main process that does not run. 0
+ * or negative. */
 int bx_box_want_up(struct bx_box *b, bool implicit, struct bx_err *err);
 /* It runs: BoxInfo came. Negative when that could not be recorded: the link is to be given up. */
 int bx_box_is_up(struct bx_box *b, struct bx_err *err);
@@ -108,8 +112,9 @@ int bx_box_connect(struct bx_box *b, int64_t deadline, struct bx_err *err);
 bool bx_repair_row(struct CBoxliteRuntime *rt, struct bx_box_row *row);
 void bx_repair_all(struct CBoxliteRuntime *rt);
 void bx_clean_tmp(struct CBoxliteRuntime *rt);
-/* after_loss: the box ran and its link ended; waits for the shim's end (and enforces it), writes the row, and removes the box
- * where that is wanted; then bx_box_is_down. Otherwise: the same, but a shim that lives is connected to, to be told to stop. */
+/* after_loss: the box ran and its link ended; waits for the shim's end (and enforces it), writes the row, and
+ * removes the box where that is wanted; then bx_box_is_down. Otherwise: the same, but a shim that lives is
+ * connected to, to be told to stop. */
 int bx_settle_start(struct bx_box *b, bool after_loss, struct bx_err *err);
 void bx_settle_free(struct bx_settle *s);
 /* Brings a row that says "running" in line with the exit record; both locks held. */
@@ -122,7 +127,8 @@ int bx_box_delete(struct CBoxliteRuntime *rt, const char *id, struct bx_err *err
 int bx_start_begin(struct bx_box *b, bool implicit, struct bx_err *err);
 /* Somebody asked for it by start: a main process is no obstacle. */
 void bx_start_explicit(struct bx_box *b);
-/* The new box's link ended or said no before it ran. Tries again where that helps, else bx_box_start_failed. */
+/* The new box's link ended or said no before it ran. Tries again where that helps, else
+ * bx_box_start_failed. */
 void bx_start_link_failed(struct bx_box *b, const struct bx_err *why, bool template_suspect);
 /* It runs: writes the row. 0 or negative. */
 int bx_start_done(struct bx_box *b, struct bx_err *err);

@@ -127,16 +127,18 @@ static int on_hello(struct bx_conn *c, const uint8_t *payload, size_t len, struc
     if (r < 0)
         return r;
     if (hello.pb.version != BX_WIRE_VERSION)
-        return bx_fail(err, BX_EPORTAL, 0,
-                       "%s speaks version %u of the box protocol, this library (%s) version %d: stop the box with the "
-                       "programs that started it",
-                       hello.pb.program, hello.pb.version, BX_VERSION, BX_WIRE_VERSION);
+        return bx_fail(
+            err, BX_EPORTAL, 0,
+            "%s speaks version %u of the box protocol, this library (%s) version %d: stop the box with the "
+            "programs that started it",
+            hello.pb.program, hello.pb.version, BX_VERSION, BX_WIRE_VERSION);
     c->hello = true;
     return 0;
 }
 
 /* Messages of stream 0. */
-static int link_message(struct bx_conn *c, uint16_t type, const uint8_t *payload, size_t len, struct bx_err *err)
+static int link_message(struct bx_conn *c, uint16_t type, const uint8_t *payload, size_t len,
+                        struct bx_err *err)
 {
     union {
         boxlite_Ok ok;
@@ -204,7 +206,8 @@ static int on_message(struct bx_link *l, uint16_t type, uint32_t stream, const u
     return x ? bx_exec_message(x, type, payload, len, err) : 0; /* of a stream that was given up */
 }
 
-static int on_data(struct bx_link *l, uint32_t stream, unsigned lane, const uint8_t *data, size_t len, struct bx_err *err)
+static int on_data(struct bx_link *l, uint32_t stream, unsigned lane, const uint8_t *data, size_t len,
+                   struct bx_err *err)
 {
     struct CExecutionHandle *x = exec_of(l->ud, stream);
 
@@ -218,7 +221,7 @@ static int on_eof(struct bx_link *l, uint32_t stream, unsigned lane, struct bx_e
     return x ? bx_exec_eof(x, lane, err) : 0;
 }
 
-static const struct bx_link_ops conn_ops = { on_message, on_data, on_eof };
+static const struct bx_link_ops conn_ops = {on_message, on_data, on_eof};
 
 /* Of a long one the beginning, which says what happened, and the end, which is the end of the console. */
 static void gone_text(char *dst, size_t size, const char *message)
@@ -244,12 +247,13 @@ static void conn_lost(struct bx_conn *c, const struct bx_err *seen)
 
     if (c->has_gone) {
         why = BX_ERR_INIT;
-        why.code = g->state != BX_BOX_FAILED                  ? BX_ESTOPPED
+        why.code = g->state != BX_BOX_FAILED               ? BX_ESTOPPED
                    : g->code > 0 && g->code < BX_ECODE_MAX ? (int)g->code
-                                                            : BX_EENGINE;
+                                                           : BX_EENGINE;
         gone_text(why.msg, sizeof(why.msg), g->message);
         if (!why.msg[0])
-            snprintf(why.msg, sizeof(why.msg), "%s", g->state == BX_BOX_FAILED ? "the box failed" : "the box was stopped");
+            snprintf(why.msg, sizeof(why.msg), "%s",
+                     g->state == BX_BOX_FAILED ? "the box failed" : "the box was stopped");
     }
     bx_box_lost(c->box, &why);
 }
@@ -271,7 +275,8 @@ void bx_conn_flush(struct bx_conn *c)
         bx_link_sent(&c->link, (size_t)n);
     }
     if (c->source)
-        bx_source_set_events(c->source, BX_READ | (!c->broken && bx_link_wants_write(&c->link) ? BX_WRITE : 0));
+        bx_source_set_events(c->source,
+                             BX_READ | (!c->broken && bx_link_wants_write(&c->link) ? BX_WRITE : 0));
 }
 
 /* 1: more may come; 0: not now; negative: the end. */
@@ -344,7 +349,7 @@ static void conn_on_late(struct bx_source *s, void *ud)
 
 static int conn_greet(struct bx_conn *c, struct bx_err *err)
 {
-    struct bx_msg_hello hello = { .pb = boxlite_Hello_init_zero };
+    struct bx_msg_hello hello = {.pb = boxlite_Hello_init_zero};
     boxlite_BoxInfoGet get = boxlite_BoxInfoGet_init_zero;
     int r;
 

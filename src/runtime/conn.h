@@ -17,18 +17,18 @@ struct bx_conn {
     struct bx_source *source;
     struct bx_source *timer; /* deadline of the greeting, or of the start */
     struct bx_link link;
-    bool ours;               /* the socketpair of a shim that we spawned */
+    bool ours; /* the socketpair of a shim that we spawned */
     bool hello;
-    bool up;                 /* BoxInfo said running */
-    bool broken;             /* writing failed; the loop will tell */
+    bool up;     /* BoxInfo said running */
+    bool broken; /* writing failed; the loop will tell */
     bool has_gone;
     boxlite_BoxGone gone_msg;
     uint32_t next_stream, next_request;
     struct bx_request *requests;
 };
 
-/* Takes fd (also on failure). Greets at once; `ours` waits for the box's own BoxInfo, else asks for it. The box's phase becomes
- * CONNECTING. deadline: bx_now() by which it must be up. */
+/* Takes fd (also on failure). Greets at once; `ours` waits for the box's own BoxInfo, else asks for it. The
+ * box's phase becomes CONNECTING. deadline: bx_now() by which it must be up. */
 int bx_conn_open(struct bx_box *b, int fd, bool ours, int64_t deadline, struct bx_err *err);
 /* Closes and frees; requests are answered with `why`. */
 void bx_conn_close(struct bx_box *b, const struct bx_err *why);

@@ -2,9 +2,9 @@
 /*
  * convert.c - the images of a home, and their disks.
  *
- * A disk is made in tmp by boxlite-unpack, which is handed the layers as descriptors and opens nothing, and then renamed to
- * disks/<hex>.ext4, read-only. Whoever makes it holds disks/<hex>.lock; others wait for that lock and find the disk there, or, when its
- * maker died, make it themselves.
+ * A disk is made in tmp by boxlite-unpack, which is handed the layers as descriptors and opens nothing, and
+ * then renamed to disks/<hex>.ext4, read-only. Whoever makes it holds disks/<hex>.lock; others wait for that
+ * lock and find the disk there, or, when its maker died, make it themselves.
  */
 #include "runtime/convert.h"
 
@@ -21,15 +21,15 @@
 #include "runtime/engine.h"
 #include "runtime/job.h"
 
-#define OUTPUT_FD 3
-#define SCRATCH_FD 4
-#define REQUEST_FD 5
-#define STATUS_FD 6
-#define LAYER_FD 7
-#define DISK_SIZE (10ULL << 30)
+#define OUTPUT_FD     3
+#define SCRATCH_FD    4
+#define REQUEST_FD    5
+#define STATUS_FD     6
+#define LAYER_FD      7
+#define DISK_SIZE     (10ULL << 30)
 #define DISK_SIZE_MAX (256ULL << 30)
 /* What is to be left on the host's disk. */
-#define SPACE_LEFT (64ULL << 20)
+#define SPACE_LEFT    (64ULL << 20)
 #define LOCK_DEADLINE (600 * BX_SEC)
 
 struct bx_convert {
@@ -69,7 +69,8 @@ bool bx_disk_exists(struct CBoxliteRuntime *rt, const char *disk_name)
 
 /* ---- images ---- */
 
-int bx_image_find(struct CBoxliteRuntime *rt, const char *reference, struct bx_image_row *ret, struct bx_err *err)
+int bx_image_find(struct CBoxliteRuntime *rt, const char *reference, struct bx_image_row *ret,
+                  struct bx_err *err)
 {
     bx_cleanup_free char *canonical = NULL;
     struct bx_reference ref;
@@ -83,11 +84,13 @@ int bx_image_find(struct CBoxliteRuntime *rt, const char *reference, struct bx_i
         return bx_fail(err, BX_ERESOURCE, ENOMEM, "image %s", reference);
     r = bx_store_image_get(rt->store, canonical, ret, err);
     if (r == -BX_ENOTFOUND)
-        return bx_fail(err, BX_EIMAGE, 0, "no such image: %s (`boxlite load` takes one from a folder or an archive)", reference);
+        return bx_fail(err, BX_EIMAGE, 0,
+                       "no such image: %s (`boxlite load` takes one from a folder or an archive)", reference);
     return r;
 }
 
-int bx_image_manifest(struct CBoxliteRuntime *rt, const char *digest, struct bx_manifest *ret, struct bx_err *err)
+int bx_image_manifest(struct CBoxliteRuntime *rt, const char *digest, struct bx_manifest *ret,
+                      struct bx_err *err)
 {
     bx_cleanup_free char *text = NULL;
     size_t len;
@@ -96,10 +99,11 @@ int bx_image_manifest(struct CBoxliteRuntime *rt, const char *digest, struct bx_
     return r < 0 ? r : bx_manifest_parse(text, len, ret, err);
 }
 
-int bx_image_config(struct CBoxliteRuntime *rt, const char *manifest_digest, struct bx_image_config *ret, struct bx_err *err)
+int bx_image_config(struct CBoxliteRuntime *rt, const char *manifest_digest, struct bx_image_config *ret,
+                    struct bx_err *err)
 {
     bx_cleanup_free char *text = NULL;
-    struct bx_manifest m = { 0 };
+    struct bx_manifest m = {0};
     size_t len;
     int r;
 
@@ -181,28 +185,33 @@ static void on_unpacked(void *ud, const char *text, size_t len)
 }
 
 /* The lines of unpack/request.h, and the descriptors they name. */
-static int make_request(struct bx_convert *c, const struct bx_manifest *m, const struct bx_image_config *config,
-                        struct bx_buf *out, struct bx_spawn_fd *fds, size_t *n_fds, struct bx_err *err)
+static int make_request(struct bx_convert *c, const struct bx_manifest *m,
+                        const struct bx_image_config *config, struct bx_buf *out, struct bx_spawn_fd *fds,
+                        size_t *n_fds, struct bx_err *err)
 {
     size_t i;
     int fd;
 
     if (config->diff_ids && bx_strv_len(config->diff_ids) != m->layer_count)
-        return bx_fail(err, BX_EIMAGE, 0, "the image has %zu layers, its configuration names %zu", m->layer_count,
-                       bx_strv_len(config->diff_ids));
+        return bx_fail(err, BX_EIMAGE, 0, "the image has %zu layers, its configuration names %zu",
+                       m->layer_count, bx_strv_len(config->diff_ids));
     if (m->layer_count == 0 || m->layer_count + LAYER_FD > BX_SPAWN_FDS_MAX)
         return bx_fail(err, BX_EIMAGE, 0, "the image has %zu layers", m->layer_count);
-    bx_buf_addf(out, "boxlite-unpack 1\noutput %d\nscratch %d\nsize %llu\nmax-size %llu\nfree %llu\nuuid %.32s\ntime 0\n",
-                OUTPUT_FD, SCRATCH_FD, DISK_SIZE, DISK_SIZE_MAX, (unsigned long long)free_space(c->rt), c->digest + 7);
+    bx_buf_addf(
+        out,
+        "boxlite-unpack 1\noutput %d\nscratch %d\nsize %llu\nmax-size %llu\nfree %llu\nuuid %.32s\ntime 0\n",
+        OUTPUT_FD, SCRATCH_FD, DISK_SIZE, DISK_SIZE_MAX, (unsigned long long)free_space(c->rt),
+        c->digest + 7);
     for (i = 0; i < m->layer_count; i++) {
         const char *diff = config->diff_ids ? strchr(config->diff_ids[i], ':') : NULL;
 
         fd = bx_blob_open(c->rt->blobs_fd, m->layers[i].digest, err);
         if (fd < 0)
             return fd;
-        fds[*n_fds] = (struct bx_spawn_fd){ fd, LAYER_FD + (int)i };
+        fds[*n_fds] = (struct bx_spawn_fd){fd, LAYER_FD + (int)i};
         (*n_fds)++;
-        bx_buf_addf(out, "layer %d %s %s\n", LAYER_FD + (int)i, m->layers[i].digest + 7, diff ? diff + 1 : "-");
+        bx_buf_addf(out, "layer %d %s %s\n", LAYER_FD + (int)i, m->layers[i].digest + 7,
+                    diff ? diff + 1 : "-");
     }
     bx_buf_addstr(out, "end\n");
     return bx_buf_failed(out) ? bx_fail(err, BX_ERESOURCE, 0, "an image of %zu layers", m->layer_count) : 0;
@@ -223,10 +232,16 @@ static int open_files(struct bx_convert *c, int *ret_scratch, struct bx_err *err
 static int spawn_unpack(struct bx_convert *c, struct bx_spawn_fd *fds, size_t n_fds, struct bx_err *err)
 {
     static char name[] = "boxlite-unpack", mode[] = "convert", request[] = "5", status[] = "6";
-    char *argv[] = { name, mode, request, status, NULL }, *envp[] = { NULL };
+    char *argv[] = {name, mode, request, status, NULL}, *envp[] = {NULL};
     const char *libexec = bx_libexec(c->rt, err);
     bx_cleanup_free char *path = libexec ? bx_path_join(libexec, name) : NULL;
-    struct bx_spawn s = { .path = path, .argv = argv, .envp = envp, .fds = fds, .n_fds = n_fds, .cwd = "/", .new_session = true };
+    struct bx_spawn s = {.path = path,
+                         .argv = argv,
+                         .envp = envp,
+                         .fds = fds,
+                         .n_fds = n_fds,
+                         .cwd = "/",
+                         .new_session = true};
 
     if (!path)
         return libexec ? bx_fail(err, BX_ERESOURCE, ENOMEM, "convert the image") : -err->code;
@@ -243,23 +258,24 @@ static int unpack(struct bx_convert *c, struct bx_err *err)
     bx_cleanup_buf struct bx_buf text = BX_BUF_INIT(256 * 1024);
     bx_cleanup_close int scratch = -1, request = -1;
     struct bx_spawn_fd fds[BX_SPAWN_FDS_MAX];
-    struct bx_image_config config = { 0 };
-    struct bx_manifest m = { 0 };
+    struct bx_image_config config = {0};
+    struct bx_manifest m = {0};
     size_t n = 0, layers_at;
     int r;
 
-    if ((r = bx_image_manifest(c->rt, c->digest, &m, err)) == 0 && (r = bx_image_config(c->rt, c->digest, &config, err)) == 0)
+    if ((r = bx_image_manifest(c->rt, c->digest, &m, err)) == 0 &&
+        (r = bx_image_config(c->rt, c->digest, &config, err)) == 0)
         r = open_files(c, &scratch, err);
     if (r == 0) {
-        fds[n++] = (struct bx_spawn_fd){ c->out_fd, OUTPUT_FD };
-        fds[n++] = (struct bx_spawn_fd){ scratch, SCRATCH_FD };
+        fds[n++] = (struct bx_spawn_fd){c->out_fd, OUTPUT_FD};
+        fds[n++] = (struct bx_spawn_fd){scratch, SCRATCH_FD};
         layers_at = n;
         r = make_request(c, &m, &config, &text, fds, &n, err);
         if (r == 0)
             request = bx_memfd_sealed("request", bx_buf_data(&text), bx_buf_len(&text));
         if (r == 0 && request < 0)
             r = bx_fail(err, BX_ERESOURCE, -request, "convert the image");
-        fds[n] = (struct bx_spawn_fd){ request, REQUEST_FD };
+        fds[n] = (struct bx_spawn_fd){request, REQUEST_FD};
         if (r == 0)
             r = spawn_unpack(c, fds, n + 1, err);
         while (n-- > layers_at)
@@ -283,8 +299,9 @@ static void on_lock(void *ud, int fd, const struct bx_err *err)
         convert_end(c, &why);
 }
 
-struct bx_convert *bx_convert_start(struct CBoxliteRuntime *rt, const char *box_id, const char *manifest_digest, bx_convert_fn *fn,
-                                    void *ud, struct bx_err *err)
+struct bx_convert *bx_convert_start(struct CBoxliteRuntime *rt, const char *box_id,
+                                    const char *manifest_digest, bx_convert_fn *fn, void *ud,
+                                    struct bx_err *err)
 {
     struct bx_convert *c = calloc(1, sizeof(*c));
     char lock[BX_DISK_NAME_MAX + 8];

@@ -14,17 +14,22 @@ bool bx_disk_digest(const char *disk_name, char *dst, size_t size);
 bool bx_disk_exists(struct CBoxliteRuntime *rt, const char *disk_name);
 
 /* The row of an image by what a user calls it; -BX_EIMAGE when it is not there, with what to do. */
-int bx_image_find(struct CBoxliteRuntime *rt, const char *reference, struct bx_image_row *ret, struct bx_err *err);
+int bx_image_find(struct CBoxliteRuntime *rt, const char *reference, struct bx_image_row *ret,
+                  struct bx_err *err);
 /* Manifest, or configuration, of an image from the blob store. */
-int bx_image_manifest(struct CBoxliteRuntime *rt, const char *digest, struct bx_manifest *ret, struct bx_err *err);
-int bx_image_config(struct CBoxliteRuntime *rt, const char *manifest_digest, struct bx_image_config *ret, struct bx_err *err);
+int bx_image_manifest(struct CBoxliteRuntime *rt, const char *digest, struct bx_manifest *ret,
+                      struct bx_err *err);
+int bx_image_config(struct CBoxliteRuntime *rt, const char *manifest_digest, struct bx_image_config *ret,
+                    struct bx_err *err);
 
 struct bx_convert;
 /* err NULL: the disk is there. */
 typedef void bx_convert_fn(void *ud, const struct bx_err *err);
-/* Makes the disk of an image unless it is there; once, however many programs want it at the same time. fn is called from the loop. */
-struct bx_convert *bx_convert_start(struct CBoxliteRuntime *rt, const char *box_id, const char *manifest_digest, bx_convert_fn *fn,
-                                    void *ud, struct bx_err *err);
+/* Makes the disk of an image unless it is there; once, however many programs want it at the same time. fn is
+ * called from the loop. */
+struct bx_convert *bx_convert_start(struct CBoxliteRuntime *rt, const char *box_id,
+                                    const char *manifest_digest, bx_convert_fn *fn, void *ud,
+                                    struct bx_err *err);
 /* Gives up. Accepts NULL; returns NULL. */
 struct bx_convert *bx_convert_free(struct bx_convert *c);
 

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * engine.c - the engine's verdict and the TSC's frequency, found out by `boxlite-shim` in a process of its own.
+ * engine.c - the engine's verdict and the TSC's frequency, found out by `boxlite-shim` in a process of its
+ * own.
  *
- * <home>/cache/host.json holds them for one boot of the host and one identity of /dev/kvm (a container without the device, or
- * with another, gets another verdict). A verdict that load may have caused is not kept.
+ * <home>/cache/host.json holds them for one boot of the host and one identity of /dev/kvm (a container
+ * without the device, or with another, gets another verdict). A verdict that load may have caused is not
+ * kept.
  */
 #include "runtime/engine.h"
 
@@ -17,12 +19,12 @@
 #include "host/shim_plan.h"
 #include "runtime/job.h"
 
-#define CACHE_FILE "host.json"
-#define CACHE_MAX 8192
+#define CACHE_FILE  "host.json"
+#define CACHE_MAX   8192
 #define TSC_KHZ_MAX 100000000ULL
 #define VERDICT_MAX 512
-#define PLAN_FD 3
-#define ANSWER_FD 4
+#define PLAN_FD     3
+#define ANSWER_FD   4
 
 struct facts_waiter {
     struct facts_waiter *next;
@@ -82,9 +84,9 @@ int bx_shim_spawn_make(struct CBoxliteRuntime *rt, const struct bx_shim_plan *pl
     ret->argv[0] = name;
     ret->argv[1] = option;
     ret->argv[2] = number;
-    ret->fds[0] = (struct bx_spawn_fd){ ret->plan_fd, PLAN_FD };
-    ret->spawn = (struct bx_spawn){ .path = ret->path, .argv = ret->argv, .fds = ret->fds, .n_fds = 1, .cwd = "/",
-                                    .new_session = true };
+    ret->fds[0] = (struct bx_spawn_fd){ret->plan_fd, PLAN_FD};
+    ret->spawn = (struct bx_spawn){
+        .path = ret->path, .argv = ret->argv, .fds = ret->fds, .n_fds = 1, .cwd = "/", .new_session = true};
     return 0;
 }
 
@@ -110,8 +112,10 @@ static int cache_parse(struct CBoxliteRuntime *rt, const struct bx_json *j)
     char now[64];
     int r;
 
-    if (bx_json_str(j, "boot_id", 64, &boot, NULL) < 0 || bx_json_str(j, "kvm_device", 64, &device, NULL) < 0 ||
-        bx_json_u64(j, "tsc_khz", 1, TSC_KHZ_MAX, &v->facts.tsc_khz, NULL) < 0 || !bx_streq(boot, rt->boot_id) || !*boot)
+    if (bx_json_str(j, "boot_id", 64, &boot, NULL) < 0 ||
+        bx_json_str(j, "kvm_device", 64, &device, NULL) < 0 ||
+        bx_json_u64(j, "tsc_khz", 1, TSC_KHZ_MAX, &v->facts.tsc_khz, NULL) < 0 ||
+        !bx_streq(boot, rt->boot_id) || !*boot)
         return -1;
     v->has_tsc = true;
     bx_probe_device_id(now, sizeof(now));
@@ -124,7 +128,7 @@ static int cache_parse(struct CBoxliteRuntime *rt, const struct bx_json *j)
 static void cache_read(struct CBoxliteRuntime *rt)
 {
     bx_cleanup_free char *text = NULL;
-    bx_cleanup_json struct bx_json j = { 0 };
+    bx_cleanup_json struct bx_json j = {0};
     size_t len;
 
     rt->verdict->read = true;
@@ -177,8 +181,9 @@ static void on_probe(void *ud, const char *text, size_t len)
     int r;
 
     v->probe = NULL;
-    r = len > 0 ? bx_shim_probe_parse(text, len, line, sizeof(line), &v->facts.tsc_khz, &err)
-                : bx_fail(&err, BX_EENGINE, 0, "boxlite-shim ended without a word while it judged the engine");
+    r = len > 0
+            ? bx_shim_probe_parse(text, len, line, sizeof(line), &v->facts.tsc_khz, &err)
+            : bx_fail(&err, BX_EENGINE, 0, "boxlite-shim ended without a word while it judged the engine");
     if (r >= 0)
         r = verdict_parse(line, &v->facts.verdict, &err);
     if (r < 0) {
@@ -192,7 +197,7 @@ static void on_probe(void *ud, const char *text, size_t len)
 
 static int probe(struct CBoxliteRuntime *rt, struct bx_err *err)
 {
-    BX_CLEANUP(bx_shim_spawn_done) struct bx_shim_spawn s = { .plan_fd = -1 };
+    BX_CLEANUP(bx_shim_spawn_done) struct bx_shim_spawn s = {.plan_fd = -1};
     struct bx_shim_plan plan = BX_SHIM_PLAN_INIT;
     int r;
 
@@ -270,8 +275,8 @@ void bx_verdict_free(struct CBoxliteRuntime *rt)
     rt->verdict = NULL;
 }
 
-int bx_engine_choose(struct CBoxliteRuntime *rt, const char *choice, const struct bx_host_facts *facts, enum bx_engine *ret,
-                     bool *ret_was_auto, struct bx_err *err)
+int bx_engine_choose(struct CBoxliteRuntime *rt, const char *choice, const struct bx_host_facts *facts,
+                     enum bx_engine *ret, bool *ret_was_auto, struct bx_err *err)
 {
     const struct bx_engine_verdict *v = &facts->verdict;
 
@@ -283,7 +288,8 @@ int bx_engine_choose(struct CBoxliteRuntime *rt, const char *choice, const struc
         return 0;
     }
     if (v->result != BX_PROBE_OK)
-        return bx_fail(err, BX_EENGINEKIND, 0, "kvm cannot be used here: %s%s%s", v->reason, v->remedy[0] ? "; " : "", v->remedy);
+        return bx_fail(err, BX_EENGINEKIND, 0, "kvm cannot be used here: %s%s%s", v->reason,
+                       v->remedy[0] ? "; " : "", v->remedy);
     *ret = BX_ENGINE_KVM;
     return 0;
 }

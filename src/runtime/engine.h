@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * engine.h - what is known about this host's ability to run machines: found out once per boot by a process of its own, kept in
- * <home>/cache/host.json (private).
+ * engine.h - what is known about this host's ability to run machines: found out once per boot by a process of
+ * its own, kept in <home>/cache/host.json (private).
  */
 #ifndef BX_RUNTIME_ENGINE_H
 #define BX_RUNTIME_ENGINE_H
@@ -20,18 +20,19 @@ struct bx_host_facts {
 bool bx_engine_choice_valid(const char *s);
 
 /*
- * Calls fn with the facts, or NULL and an error: at once (from within) when they are known, else when they are.
- * need_verdict false: only the TSC's frequency is wanted. Negative: fn will not be called.
+ * Calls fn with the facts, or NULL and an error: at once (from within) when they are known, else when they
+ * are. need_verdict false: only the TSC's frequency is wanted. Negative: fn will not be called.
  */
 typedef void bx_facts_fn(void *ud, const struct bx_host_facts *facts, const struct bx_err *err);
-int bx_facts_get(struct CBoxliteRuntime *rt, bool need_verdict, bx_facts_fn *fn, void *ud, struct bx_err *err);
+int bx_facts_get(struct CBoxliteRuntime *rt, bool need_verdict, bx_facts_fn *fn, void *ud,
+                 struct bx_err *err);
 /* fn will not be called for this ud. */
 void bx_facts_forget(struct CBoxliteRuntime *rt, void *ud);
 void bx_verdict_free(struct CBoxliteRuntime *rt);
 
 /* What a choice gives on this host. -BX_EENGINEKIND with reason and remedy. */
-int bx_engine_choose(struct CBoxliteRuntime *rt, const char *choice, const struct bx_host_facts *facts, enum bx_engine *ret,
-                     bool *ret_was_auto, struct bx_err *err);
+int bx_engine_choose(struct CBoxliteRuntime *rt, const char *choice, const struct bx_host_facts *facts,
+                     enum bx_engine *ret, bool *ret_was_auto, struct bx_err *err);
 
 /* Directory of our programs; borrowed from rt. NULL with err. */
 const char *bx_libexec(struct CBoxliteRuntime *rt, struct bx_err *err);

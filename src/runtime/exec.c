@@ -9,8 +9,8 @@
 #include "runtime/conn.h"
 
 /* How long output waits for somebody to register for it before only its ends are kept. */
-#define HOLD_TIME BX_SEC
-#define CODE_LOST (-1)
+#define HOLD_TIME      BX_SEC
+#define CODE_LOST      (-1)
 #define CODE_ABANDONED (-129)
 
 /* ---- references and events ---- */
@@ -232,7 +232,7 @@ void bx_exec_abandon(struct CExecutionHandle *x)
 
 static int send_exec(struct CExecutionHandle *x, struct bx_err *err)
 {
-    struct bx_msg_exec m = { .pb = boxlite_Exec_init_zero };
+    struct bx_msg_exec m = {.pb = boxlite_Exec_init_zero};
     unsigned i;
 
     snprintf(m.pb.exec_id, sizeof(m.pb.exec_id), "%s", x->id);
@@ -248,8 +248,8 @@ static int send_exec(struct CExecutionHandle *x, struct bx_err *err)
     for (i = 0; i < 2; i++)
         if (x->out[i].mode != BX_OUT_UNCLAIMED)
             m.pb.claim |= 1u << x->out[i].lane_id;
-    m.args = (struct bx_strs){ (const char *)bx_buf_data(&x->args), bx_buf_len(&x->args), x->n_args };
-    m.env = (struct bx_strs){ (const char *)bx_buf_data(&x->env), bx_buf_len(&x->env), x->n_env };
+    m.args = (struct bx_strs){(const char *)bx_buf_data(&x->args), bx_buf_len(&x->args), x->n_args};
+    m.env = (struct bx_strs){(const char *)bx_buf_data(&x->env), bx_buf_len(&x->env), x->n_env};
     return bx_msg_send_exec(&x->box->conn->link, x->stream, &m, err);
 }
 
@@ -412,7 +412,8 @@ static int on_error(struct CExecutionHandle *x, const boxlite_Error *m)
     return 0;
 }
 
-int bx_exec_message(struct CExecutionHandle *x, uint16_t type, const uint8_t *payload, size_t len, struct bx_err *err)
+int bx_exec_message(struct CExecutionHandle *x, uint16_t type, const uint8_t *payload, size_t len,
+                    struct bx_err *err)
 {
     union {
         boxlite_Started started;
@@ -456,7 +457,8 @@ int bx_exec_message(struct CExecutionHandle *x, uint16_t type, const uint8_t *pa
     }
 }
 
-int bx_exec_data(struct CExecutionHandle *x, unsigned lane, const uint8_t *data, size_t len, struct bx_err *err)
+int bx_exec_data(struct CExecutionHandle *x, unsigned lane, const uint8_t *data, size_t len,
+                 struct bx_err *err)
 {
     if (lane != BX_LANE_STDOUT && lane != BX_LANE_STDERR)
         return bx_fail(err, BX_ERPC, 0, "the box sent data of lane %u", lane);

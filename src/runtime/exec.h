@@ -4,13 +4,14 @@
  *
  * Theory of operation
  *
- *  An execution is a stream of the box's link. Output lanes are claimed from the start, so nothing is lost before the program has
- *  registered its callbacks. What arrives waits in `pending`, at most the window (credit is given back as callbacks consume it):
- *  a program that does not drain stops its own stream's writer and nobody else's. A lane nobody registered for within a second
- *  (or that is full before) is kept by its ends, with credit flowing, so that it never stops its writer.
+ *  An execution is a stream of the box's link. Output lanes are claimed from the start, so nothing is lost
+ *  before the program has registered its callbacks. What arrives waits in `pending`, at most the window
+ *  (credit is given back as callbacks consume it): a program that does not drain stops its own stream's
+ *  writer and nobody else's. A lane nobody registered for within a second (or that is full before) is kept by
+ *  its ends, with credit flowing, so that it never stops its writer.
  *
- *  Each lane, the exit, and the writable notice are one event each, however much is behind it. The exit is delivered when both
- *  lanes have nothing more to deliver.
+ *  Each lane, the exit, and the writable notice are one event each, however much is behind it. The exit is
+ *  delivered when both lanes have nothing more to deliver.
  */
 #ifndef BX_RUNTIME_EXEC_H
 #define BX_RUNTIME_EXEC_H
@@ -43,13 +44,13 @@ struct bx_out {
     unsigned lane_id;
     enum bx_out_mode mode;
     struct bx_lane lane;
-    struct bx_buf pending;   /* not yet delivered */
-    struct bx_buf spare;     /* being delivered */
-    size_t uncounted;        /* bytes at the front of pending that are not owed as credit */
+    struct bx_buf pending; /* not yet delivered */
+    struct bx_buf spare;   /* being delivered */
+    size_t uncounted;      /* bytes at the front of pending that are not owed as credit */
     struct bx_keep keep;
     bool keep_used;
     bool truncated;
-    bool to_end;             /* claimed late: its end may come behind Exit, and on_exit waits for it */
+    bool to_end; /* claimed late: its end may come behind Exit, and on_exit waits for it */
     CBoxStdoutCb cb;
     void *ud;
 };
@@ -71,17 +72,17 @@ struct CExecutionHandle {
     char *cwd, *user;
     uint64_t timeout_ms;
 
-    struct bx_op *start_op;  /* who waits for Started */
+    struct bx_op *start_op; /* who waits for Started */
     struct bx_op_list waits;
     struct bx_source *hold_timer;
-    struct bx_out out[2];    /* stdout, stderr */
+    struct bx_out out[2]; /* stdout, stderr */
 
-    struct bx_buf in;        /* stdin not yet on the link */
+    struct bx_buf in; /* stdin not yet on the link */
     struct bx_lane in_lane;
-    bool in_closed;          /* by us */
+    bool in_closed; /* by us */
     bool in_eof_sent;
-    bool in_broken;          /* the other end does not read any more */
-    bool in_low;             /* room went below half: tell when it is back */
+    bool in_broken; /* the other end does not read any more */
+    bool in_low;    /* room went below half: tell when it is back */
     CExecutionWritableCb writable_cb;
     void *writable_ud;
     struct bx_ev writable_ev;
@@ -111,8 +112,10 @@ int bx_exec_send_main(struct bx_box *b, char *const *argv, struct bx_err *err);
 void bx_exec_queue(struct CExecutionHandle *x, struct bx_ev *ev);
 
 /* From the link. Negative ends the link. */
-int bx_exec_message(struct CExecutionHandle *x, uint16_t type, const uint8_t *payload, size_t len, struct bx_err *err);
-int bx_exec_data(struct CExecutionHandle *x, unsigned lane, const uint8_t *data, size_t len, struct bx_err *err);
+int bx_exec_message(struct CExecutionHandle *x, uint16_t type, const uint8_t *payload, size_t len,
+                    struct bx_err *err);
+int bx_exec_data(struct CExecutionHandle *x, unsigned lane, const uint8_t *data, size_t len,
+                 struct bx_err *err);
 int bx_exec_eof(struct CExecutionHandle *x, unsigned lane, struct bx_err *err);
 /* The link has room for data again. */
 void bx_exec_pump(struct CExecutionHandle *x);

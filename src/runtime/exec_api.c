@@ -10,8 +10,8 @@
 #include "runtime/conn.h"
 #include "runtime/exec.h"
 
-#define TTY_SIZE_MAX 65535
-#define SIGNAL_MAX 64
+#define TTY_SIZE_MAX  65535
+#define SIGNAL_MAX    64
 #define TIMEOUT_MAX_S (10.0 * 365 * 86400)
 
 /* ---- what is to be run ---- */
@@ -21,7 +21,8 @@ static int add_string(struct bx_buf *b, const char *field, const char *s, struct
     size_t len = strlen(s);
 
     if (len >= BX_ARG_MAX)
-        return bx_fail(err, BX_EINVALID, E2BIG, "%s: one string of %zu bytes (the limit is %d)", field, len, BX_ARG_MAX - 1);
+        return bx_fail(err, BX_EINVALID, E2BIG, "%s: one string of %zu bytes (the limit is %d)", field, len,
+                       BX_ARG_MAX - 1);
     if (bx_buf_add(b, s, len + 1) < 0)
         return bx_fail(err, BX_EINVALID, E2BIG, "%s: more than %d bytes", field, BX_MESSAGE_MAX);
     return 0;
@@ -37,7 +38,8 @@ static int take_args(struct CExecutionHandle *x, const BoxliteCommand *c, struct
         return bx_fail(err, BX_EINVALID, c->argc > 0 && c->args ? E2BIG : 0, "args: %d of them", c->argc);
     r = add_string(&x->args, "command", c->command, err);
     for (i = 0; i < c->argc && r == 0; i++)
-        r = c->args[i] ? add_string(&x->args, "args", c->args[i], err) : bx_fail(err, BX_EINVALID, 0, "args: number %d is NULL", i);
+        r = c->args[i] ? add_string(&x->args, "args", c->args[i], err)
+                       : bx_fail(err, BX_EINVALID, 0, "args: number %d is NULL", i);
     x->n_args = (size_t)c->argc + 1;
     return r;
 }
@@ -52,8 +54,10 @@ static int take_env(struct CExecutionHandle *x, const BoxliteCommand *c, struct 
     bool has_term = false;
     int i, r = 0;
 
-    if (c->env_count < 0 || c->env_count % 2 != 0 || c->env_count / 2 >= BX_ARGS_MAX || (c->env_count > 0 && !c->env_pairs))
-        return bx_fail(err, BX_EINVALID, 0, "env_pairs: %d strings, they must be name and value in turn", c->env_count);
+    if (c->env_count < 0 || c->env_count % 2 != 0 || c->env_count / 2 >= BX_ARGS_MAX ||
+        (c->env_count > 0 && !c->env_pairs))
+        return bx_fail(err, BX_EINVALID, 0, "env_pairs: %d strings, they must be name and value in turn",
+                       c->env_count);
     for (i = 0; i + 1 < c->env_count && r == 0; i += 2) {
         bx_cleanup_free char *pair = NULL;
         const char *key = c->env_pairs[i], *value = c->env_pairs[i + 1];
@@ -99,7 +103,8 @@ static int take_options(struct CExecutionHandle *x, const BoxliteExecOptions *gi
         return bx_fail(err, BX_EINVALID, 0, "options: size is not set");
     for (i = sizeof(o); i < given->size; i++) /* of a newer program: harmless as long as it is not used */
         if (((const unsigned char *)given)[i] != 0)
-            return bx_fail(err, BX_EINVALID, 0, "options: has a field that this library (%s) does not know", BX_VERSION);
+            return bx_fail(err, BX_EINVALID, 0, "options: has a field that this library (%s) does not know",
+                           BX_VERSION);
     memcpy(&o, given, BX_MIN(given->size, sizeof(o)));
     if (o.rows > TTY_SIZE_MAX || o.cols > TTY_SIZE_MAX)
         return bx_fail(err, BX_EINVALID, 0, "options: rows and cols must be at most %d", TTY_SIZE_MAX);
@@ -115,15 +120,16 @@ static int take_options(struct CExecutionHandle *x, const BoxliteExecOptions *gi
 }
 
 /* A new execution as the command says, not sent. NULL with err. */
-static struct CExecutionHandle *exec_of_command(struct bx_box *b, const BoxliteCommand *c, const BoxliteExecOptions *o,
-                                                struct bx_err *err)
+static struct CExecutionHandle *exec_of_command(struct bx_box *b, const BoxliteCommand *c,
+                                                const BoxliteExecOptions *o, struct bx_err *err)
 {
     struct CExecutionHandle *x = bx_exec_new(b, err);
 
     if (!x)
         return NULL;
     x->tty = c->tty != 0;
-    if (take_options(x, o, err) == 0 && take_args(x, c, err) == 0 && take_env(x, c, err) == 0 && take_place(x, c, err) == 0)
+    if (take_options(x, o, err) == 0 && take_args(x, c, err) == 0 && take_env(x, c, err) == 0 &&
+        take_place(x, c, err) == 0)
         return x;
     bx_exec_abandon(x);
     return NULL;
@@ -149,13 +155,15 @@ static int exec_enter(struct CBoxHandle *box, struct bx_err *err)
 
     if (r == 0 && box->stopped) {
         bx_leave(box->rt);
-        r = bx_fail(err, BX_ESTOPPED, 0, "Handle invalidated after stop(). Use runtime.get() to get a new handle.");
+        r = bx_fail(err, BX_ESTOPPED, 0,
+                    "Handle invalidated after stop(). Use runtime.get() to get a new handle.");
     }
     return r;
 }
 
-BoxliteErrorCode boxlite_box_exec_post(CBoxHandle *box, const BoxliteCommand *command, const BoxliteExecOptions *options,
-                                       CBoxExecCb cb, void *user_data, CBoxliteError *out_error)
+BoxliteErrorCode boxlite_box_exec_post(CBoxHandle *box, const BoxliteCommand *command,
+                                       const BoxliteExecOptions *options, CBoxExecCb cb, void *user_data,
+                                       CBoxliteError *out_error)
 {
     struct CExecutionHandle *x = NULL;
     struct bx_err err = BX_ERR_INIT;
@@ -165,7 +173,7 @@ BoxliteErrorCode boxlite_box_exec_post(CBoxHandle *box, const BoxliteCommand *co
         return bx_api_invalid(out_error, "%s is NULL", !box ? "box" : !command ? "command" : "cb");
     if (exec_enter(box, &err) < 0)
         return bx_api_error(out_error, &err);
-    op = bx_op_new(box->rt, BX_OP_EXEC, (union bx_op_cb){ .exec = cb }, user_data, &err);
+    op = bx_op_new(box->rt, BX_OP_EXEC, (union bx_op_cb){.exec = cb}, user_data, &err);
     if (op)
         x = exec_of_command(box->box, command, options, &err);
     if (x) {
@@ -178,8 +186,8 @@ BoxliteErrorCode boxlite_box_exec_post(CBoxHandle *box, const BoxliteCommand *co
     return x ? Ok : bx_api_error(out_error, &err);
 }
 
-BoxliteErrorCode boxlite_box_exec(CBoxHandle *box, const BoxliteCommand *command, CExecutionHandle **out_execution,
-                                  CBoxliteError *out_error)
+BoxliteErrorCode boxlite_box_exec(CBoxHandle *box, const BoxliteCommand *command,
+                                  CExecutionHandle **out_execution, CBoxliteError *out_error)
 {
     bx_cleanup_close int wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     struct CExecutionHandle *x = NULL;
@@ -198,7 +206,7 @@ BoxliteErrorCode boxlite_box_exec(CBoxHandle *box, const BoxliteCommand *command
     if (exec_enter(box, &err) < 0)
         return bx_api_error(out_error, &err);
     rt = box->rt;
-    op = bx_op_new(rt, BX_OP_SYNC, (union bx_op_cb){ 0 }, NULL, &err);
+    op = bx_op_new(rt, BX_OP_SYNC, (union bx_op_cb){0}, NULL, &err);
     if (op)
         x = exec_of_command(box->box, command, NULL, &err);
     if (!x) {
@@ -232,7 +240,7 @@ BoxliteErrorCode boxlite_box_exec(CBoxHandle *box, const BoxliteCommand *command
 /* Does the box run, here or elsewhere? */
 static int box_runs(struct bx_box *b, bool *ret, struct bx_err *err)
 {
-    struct bx_box_row row = { 0 };
+    struct bx_box_row row = {0};
     int r = 0;
 
     *ret = b->phase == BX_PHASE_UP || b->phase == BX_PHASE_CONNECTING;
@@ -258,7 +266,8 @@ static int attach_locked(struct bx_box *b, const char *id, struct bx_op *op, str
     if (!runs && !main)
         return bx_fail(err, BX_ESTATE, 0, "box %s does not run", b->id);
     if (!runs && b->main)
-        return bx_fail(err, BX_ESTATE, 0, "somebody is attached to the main process of box %s already", b->id);
+        return bx_fail(err, BX_ESTATE, 0, "somebody is attached to the main process of box %s already",
+                       b->id);
     x = bx_exec_new(b, err);
     if (!x)
         return -err->code;
@@ -280,8 +289,8 @@ static int attach_locked(struct bx_box *b, const char *id, struct bx_op *op, str
     return 0;
 }
 
-BoxliteErrorCode boxlite_box_attach_execution(CBoxHandle *box, const char *execution_id, CBoxExecCb cb, void *user_data,
-                                              CBoxliteError *out_error)
+BoxliteErrorCode boxlite_box_attach_execution(CBoxHandle *box, const char *execution_id, CBoxExecCb cb,
+                                              void *user_data, CBoxliteError *out_error)
 {
     struct bx_err err = BX_ERR_INIT, why = BX_ERR_INIT;
     struct bx_op *op;
@@ -292,7 +301,7 @@ BoxliteErrorCode boxlite_box_attach_execution(CBoxHandle *box, const char *execu
         return bx_api_invalid(out_error, "execution_id: must have 1 to 63 characters");
     if (exec_enter(box, &err) < 0)
         return bx_api_error(out_error, &err);
-    op = bx_op_new(box->rt, BX_OP_EXEC, (union bx_op_cb){ .exec = cb }, user_data, &err);
+    op = bx_op_new(box->rt, BX_OP_EXEC, (union bx_op_cb){.exec = cb}, user_data, &err);
     if (op && attach_locked(box->box, execution_id, op, &why) < 0)
         bx_op_answer(op, &why);
     bx_leave(box->rt);
@@ -320,7 +329,8 @@ void boxlite_execution_free(CExecutionHandle *execution)
 
 /* ---- callbacks ---- */
 
-static BoxliteErrorCode register_output(CExecutionHandle *x, unsigned i, CBoxStdoutCb cb, void *ud, CBoxliteError *out_error)
+static BoxliteErrorCode register_output(CExecutionHandle *x, unsigned i, CBoxStdoutCb cb, void *ud,
+                                        CBoxliteError *out_error)
 {
     struct bx_err err = BX_ERR_INIT;
     int r;
@@ -379,7 +389,7 @@ BoxliteErrorCode boxlite_execution_wait(CExecutionHandle *execution, CExecutionW
         return bx_api_invalid(out_error, "%s is NULL", !x ? "execution" : "cb");
     if (bx_enter(x->rt, &err) < 0)
         return bx_api_error(out_error, &err);
-    op = bx_op_new(x->rt, BX_OP_WAIT, (union bx_op_cb){ .wait = cb }, user_data, &err);
+    op = bx_op_new(x->rt, BX_OP_WAIT, (union bx_op_cb){.wait = cb}, user_data, &err);
     if (op && x->exit_settled) {
         op->code = x->exit_code;
         bx_op_answer(op, x->state == BX_EXEC_FAILED ? &x->err : NULL);
@@ -451,8 +461,8 @@ size_t boxlite_execution_stdin_room(CExecutionHandle *execution)
     return room;
 }
 
-BoxliteErrorCode boxlite_execution_on_writable(CExecutionHandle *execution, CExecutionWritableCb cb, void *user_data,
-                                               CBoxliteError *out_error)
+BoxliteErrorCode boxlite_execution_on_writable(CExecutionHandle *execution, CExecutionWritableCb cb,
+                                               void *user_data, CBoxliteError *out_error)
 {
     struct bx_err err = BX_ERR_INIT;
 
@@ -488,7 +498,8 @@ static void answer_plain(void *ud, const struct bx_err *err)
 }
 
 /* Sends Signal or Resize for an op; a command that is not there any more needs neither. */
-static void send_request(struct CExecutionHandle *x, struct bx_op *op, uint16_t type, void *msg, uint32_t *request)
+static void send_request(struct CExecutionHandle *x, struct bx_op *op, uint16_t type, void *msg,
+                         uint32_t *request)
 {
     struct bx_err err = BX_ERR_INIT;
     struct bx_conn *c = x->linked ? x->box->conn : NULL;
@@ -508,8 +519,8 @@ static void send_request(struct CExecutionHandle *x, struct bx_op *op, uint16_t 
     }
 }
 
-static BoxliteErrorCode post_signal(CExecutionHandle *x, unsigned signo, bool tree, void (*cb)(CBoxliteError *, void *),
-                                    void *ud, CBoxliteError *out_error)
+static BoxliteErrorCode post_signal(CExecutionHandle *x, unsigned signo, bool tree,
+                                    void (*cb)(CBoxliteError *, void *), void *ud, CBoxliteError *out_error)
 {
     boxlite_Signal m = boxlite_Signal_init_zero;
     struct bx_err err = BX_ERR_INIT;
@@ -519,7 +530,7 @@ static BoxliteErrorCode post_signal(CExecutionHandle *x, unsigned signo, bool tr
         return bx_api_invalid(out_error, "%s is NULL", !x ? "execution" : "cb");
     if (bx_enter(x->rt, &err) < 0)
         return bx_api_error(out_error, &err);
-    op = bx_op_new(x->rt, BX_OP_PLAIN, (union bx_op_cb){ .plain = cb }, ud, &err);
+    op = bx_op_new(x->rt, BX_OP_PLAIN, (union bx_op_cb){.plain = cb}, ud, &err);
     if (op) {
         m.signo = signo;
         m.tree = tree;
@@ -535,16 +546,17 @@ BoxliteErrorCode boxlite_execution_kill(CExecutionHandle *execution, CExecutionK
     return post_signal(execution, 9, true, cb, user_data, out_error);
 }
 
-BoxliteErrorCode boxlite_execution_signal(CExecutionHandle *execution, int signal, CExecutionSignalCb cb, void *user_data,
-                                          CBoxliteError *out_error)
+BoxliteErrorCode boxlite_execution_signal(CExecutionHandle *execution, int signal, CExecutionSignalCb cb,
+                                          void *user_data, CBoxliteError *out_error)
 {
     if (signal < 1 || signal > SIGNAL_MAX)
         return bx_api_invalid(out_error, "signal: must be 1 to %d, is %d", SIGNAL_MAX, signal);
     return post_signal(execution, (unsigned)signal, false, cb, user_data, out_error);
 }
 
-BoxliteErrorCode boxlite_execution_tty_resize(CExecutionHandle *execution, int rows, int cols, CExecutionResizeCb cb,
-                                              void *user_data, CBoxliteError *out_error)
+BoxliteErrorCode boxlite_execution_tty_resize(CExecutionHandle *execution, int rows, int cols,
+                                              CExecutionResizeCb cb, void *user_data,
+                                              CBoxliteError *out_error)
 {
     boxlite_Resize m = boxlite_Resize_init_zero;
     struct CExecutionHandle *x = execution;
@@ -557,7 +569,7 @@ BoxliteErrorCode boxlite_execution_tty_resize(CExecutionHandle *execution, int r
         return bx_api_invalid(out_error, "rows and cols: must be 1 to %d", TTY_SIZE_MAX);
     if (bx_enter(x->rt, &err) < 0)
         return bx_api_error(out_error, &err);
-    op = bx_op_new(x->rt, BX_OP_PLAIN, (union bx_op_cb){ .plain = cb }, user_data, &err);
+    op = bx_op_new(x->rt, BX_OP_PLAIN, (union bx_op_cb){.plain = cb}, user_data, &err);
     if (op && !x->tty && !(x->attached && !x->is_main)) {
         struct bx_err why = BX_ERR_INIT;
 
@@ -603,7 +615,8 @@ BoxliteErrorCode boxlite_execution_result(CExecutionHandle *execution, BoxliteEx
     bool known;
 
     if (!execution || !result || result->size < sizeof(size_t))
-        return bx_api_invalid(out_error, "%s", !execution ? "execution is NULL" : "result: NULL, or its size is not set");
+        return bx_api_invalid(out_error, "%s",
+                              !execution ? "execution is NULL" : "result: NULL, or its size is not set");
     pthread_mutex_lock(&execution->rt->lock); /* also after the runtime's end: it is known already */
     known = execution->exit_known;
     if (known)
@@ -639,16 +652,18 @@ static int copy_kept(struct bx_out *o, char **ret, size_t *ret_len, struct bx_er
     return 0;
 }
 
-BoxliteErrorCode boxlite_execution_kept(CExecutionHandle *execution, int stream, char **out_data, size_t *out_len,
-                                        CBoxliteError *out_error)
+BoxliteErrorCode boxlite_execution_kept(CExecutionHandle *execution, int stream, char **out_data,
+                                        size_t *out_len, CBoxliteError *out_error)
 {
     struct bx_err err = BX_ERR_INIT;
     struct bx_out *o;
     int r;
 
     if (!execution || !out_data || !out_len || (stream != 1 && stream != 2))
-        return bx_api_invalid(out_error, "%s", !execution ? "execution is NULL" : !out_data || !out_len ? "out is NULL"
-                                                                                                        : "stream: must be 1 or 2");
+        return bx_api_invalid(out_error, "%s",
+                              !execution              ? "execution is NULL"
+                              : !out_data || !out_len ? "out is NULL"
+                                                      : "stream: must be 1 or 2");
     if (bx_enter(execution->rt, &err) < 0)
         return bx_api_error(out_error, &err);
     o = &execution->out[stream - 1];

@@ -7,7 +7,8 @@
 #include "runtime/load.h"
 #include "runtime/runtime.h"
 
-BoxliteErrorCode boxlite_runtime_images(CBoxliteRuntime *rt, CBoxliteImageHandle **out_images, CBoxliteError *out_error)
+BoxliteErrorCode boxlite_runtime_images(CBoxliteRuntime *rt, CBoxliteImageHandle **out_images,
+                                        CBoxliteError *out_error)
 {
     struct bx_err err = BX_ERR_INIT;
     struct CBoxliteImageHandle *h;
@@ -84,7 +85,8 @@ static int list_locked(struct CBoxliteRuntime *rt, CImageInfoList *list, struct 
     return r;
 }
 
-BoxliteErrorCode boxlite_image_list(CBoxliteImageHandle *images, CBoxImageListCb cb, void *user_data, CBoxliteError *out_error)
+BoxliteErrorCode boxlite_image_list(CBoxliteImageHandle *images, CBoxImageListCb cb, void *user_data,
+                                    CBoxliteError *out_error)
 {
     struct bx_err err = BX_ERR_INIT, why = BX_ERR_INIT;
     CImageInfoList *list;
@@ -95,7 +97,7 @@ BoxliteErrorCode boxlite_image_list(CBoxliteImageHandle *images, CBoxImageListCb
         return bx_api_invalid(out_error, "%s is NULL", !images ? "images" : "cb");
     if (bx_enter(images->rt, &err) < 0)
         return bx_api_error(out_error, &err);
-    op = bx_op_new(images->rt, BX_OP_IMAGE_LIST, (union bx_op_cb){ .image_list = cb }, user_data, &err);
+    op = bx_op_new(images->rt, BX_OP_IMAGE_LIST, (union bx_op_cb){.image_list = cb}, user_data, &err);
     if (op) {
         list = calloc(1, sizeof(*list));
         r = list ? list_locked(images->rt, list, &why) : bx_fail(&why, BX_ERESOURCE, ENOMEM, "list images");
@@ -106,8 +108,8 @@ BoxliteErrorCode boxlite_image_list(CBoxliteImageHandle *images, CBoxImageListCb
     return op ? Ok : bx_api_error(out_error, &err);
 }
 
-BoxliteErrorCode boxlite_image_load(CBoxliteImageHandle *images, const char *path, const char *name, CBoxImagePullCb cb,
-                                    void *user_data, CBoxliteError *out_error)
+BoxliteErrorCode boxlite_image_load(CBoxliteImageHandle *images, const char *path, const char *name,
+                                    CBoxImagePullCb cb, void *user_data, CBoxliteError *out_error)
 {
     struct bx_err err = BX_ERR_INIT;
     struct bx_reference ref;
@@ -121,7 +123,7 @@ BoxliteErrorCode boxlite_image_load(CBoxliteImageHandle *images, const char *pat
     }
     if (bx_enter(images->rt, &err) < 0)
         return bx_api_error(out_error, &err);
-    op = bx_op_new(images->rt, BX_OP_PULLED, (union bx_op_cb){ .pulled = cb }, user_data, &err);
+    op = bx_op_new(images->rt, BX_OP_PULLED, (union bx_op_cb){.pulled = cb}, user_data, &err);
     if (op) {
         struct bx_err why = BX_ERR_INIT;
 

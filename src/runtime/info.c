@@ -94,7 +94,8 @@ static void on_facts(void *ud, const struct bx_host_facts *f, const struct bx_er
     bx_op_answer(op, NULL);
 }
 
-BoxliteErrorCode boxlite_runtime_info(CBoxliteRuntime *rt, CBoxliteInfoCb cb, void *user_data, CBoxliteError *out_error)
+BoxliteErrorCode boxlite_runtime_info(CBoxliteRuntime *rt, CBoxliteInfoCb cb, void *user_data,
+                                      CBoxliteError *out_error)
 {
     struct bx_err err = BX_ERR_INIT, why = BX_ERR_INIT;
     struct bx_op *op;
@@ -103,7 +104,7 @@ BoxliteErrorCode boxlite_runtime_info(CBoxliteRuntime *rt, CBoxliteInfoCb cb, vo
         return bx_api_invalid(out_error, "%s is NULL", !rt ? "runtime" : "cb");
     if (bx_enter(rt, &err) < 0)
         return bx_api_error(out_error, &err);
-    op = bx_op_new(rt, BX_OP_INFO, (union bx_op_cb){ .info = cb }, user_data, &err);
+    op = bx_op_new(rt, BX_OP_INFO, (union bx_op_cb){.info = cb}, user_data, &err);
     if (op && bx_facts_get(rt, true, on_facts, op, &why) < 0)
         bx_op_answer(op, &why);
     bx_leave(rt);

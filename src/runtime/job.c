@@ -2,9 +2,10 @@
 /*
  * job.c - helper programs and file locks, without blocking.
  *
- * A lock that somebody else holds is waited for with inotify: when its holder closes the file (or dies) an event comes and
- * the lock is tried again. The kernel reports the close a moment before it lets go of the lock, so after an event the lock is
- * tried once more a little later, with growing pauses, a bounded number of times.
+ * A lock that somebody else holds is waited for with inotify: when its holder closes the file (or dies) an
+ * event comes and the lock is tried again. The kernel reports the close a moment before it lets go of the
+ * lock, so after an event the lock is tried once more a little later, with growing pauses, a bounded number
+ * of times.
  */
 #include "runtime/job.h"
 
@@ -88,7 +89,8 @@ int bx_job_unpack_result(const char *text, size_t len, struct bx_err *err)
 
     while (start > 0 && text[start - 1] != '\n')
         start--;
-    snprintf(line, sizeof(line), "%.*s", (int)BX_MIN(len - start, sizeof(line) - 1), len > 0 ? text + start : "");
+    snprintf(line, sizeof(line), "%.*s", (int)BX_MIN(len - start, sizeof(line) - 1),
+             len > 0 ? text + start : "");
     line[strcspn(line, "\n")] = '\0';
     kind = bx_word(&rest);
     if (bx_streq(kind, "ok"))
@@ -121,8 +123,8 @@ static void job_on_out(struct bx_source *s, int fd, uint32_t events, void *ud)
     job_free(j);
 }
 
-struct bx_job *bx_job_start(struct CBoxliteRuntime *rt, const struct bx_spawn *s, int answer_fd, bx_job_fn *fn, void *ud,
-                            struct bx_err *err)
+struct bx_job *bx_job_start(struct CBoxliteRuntime *rt, const struct bx_spawn *s, int answer_fd,
+                            bx_job_fn *fn, void *ud, struct bx_err *err)
 {
     struct bx_spawn_fd fds[BX_SPAWN_FDS_MAX];
     struct bx_spawn spawn = *s;
@@ -143,7 +145,7 @@ struct bx_job *bx_job_start(struct CBoxliteRuntime *rt, const struct bx_spawn *s
     bx_buf_init(&j->text, BX_JOB_TEXT_MAX);
     bx_fd_nonblock(j->out_fd, true);
     memcpy(fds, s->fds, s->n_fds * sizeof(fds[0]));
-    fds[spawn.n_fds++] = (struct bx_spawn_fd){ write_end, answer_fd };
+    fds[spawn.n_fds++] = (struct bx_spawn_fd){write_end, answer_fd};
     spawn.fds = fds;
     spawn.orphan = true;
     j->next = rt->jobs;
@@ -177,7 +179,7 @@ void bx_jobs_end(struct CBoxliteRuntime *rt)
 
 /* ---- locks ---- */
 
-static const int64_t retry_pauses[] = { 1 * BX_MSEC, 5 * BX_MSEC, 20 * BX_MSEC, 100 * BX_MSEC };
+static const int64_t retry_pauses[] = {1 * BX_MSEC, 5 * BX_MSEC, 20 * BX_MSEC, 100 * BX_MSEC};
 
 struct bx_lock_wait {
     struct CBoxliteRuntime *rt;
@@ -254,8 +256,8 @@ static void lock_on_late(struct bx_source *s, void *ud)
     lock_answer(w, -1, &err);
 }
 
-struct bx_lock_wait *bx_lock_wait(struct CBoxliteRuntime *rt, int dirfd, const char *name, int64_t deadline, bx_lock_fn *fn,
-                                  void *ud, struct bx_err *err)
+struct bx_lock_wait *bx_lock_wait(struct CBoxliteRuntime *rt, int dirfd, const char *name, int64_t deadline,
+                                  bx_lock_fn *fn, void *ud, struct bx_err *err)
 {
     struct bx_lock_wait *w = calloc(1, sizeof(*w));
     char path[32];

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* job.h - a helper program that runs to its end, and what it said; locks that are waited for without blocking (private). */
+/* job.h - a helper program that runs to its end, and what it said; locks that are waited for without blocking
+ * (private). */
 #ifndef BX_RUNTIME_JOB_H
 #define BX_RUNTIME_JOB_H
 
@@ -10,13 +11,14 @@
 
 struct bx_job;
 
-/* It has ended, or at least closed its answer pipe; text is what it wrote to it. Our programs say there how it went: an orphan has no exit
- * status (host/spawn.h tells why it is one). The job is freed after the call. */
+/* It has ended, or at least closed its answer pipe; text is what it wrote to it. Our programs say there how
+ * it went: an orphan has no exit status (host/spawn.h tells why it is one). The job is freed after the
+ * call. */
 typedef void bx_job_fn(void *ud, const char *text, size_t len);
 
 /* Spawns s with one more descriptor, answer_fd, the write end of the answer pipe. */
-struct bx_job *bx_job_start(struct CBoxliteRuntime *rt, const struct bx_spawn *s, int answer_fd, bx_job_fn *fn, void *ud,
-                            struct bx_err *err);
+struct bx_job *bx_job_start(struct CBoxliteRuntime *rt, const struct bx_spawn *s, int answer_fd,
+                            bx_job_fn *fn, void *ud, struct bx_err *err);
 /* Calls fn(ud, done, total) for each "progress DONE TOTAL" line as it comes. */
 typedef void bx_job_progress_fn(void *ud, uint64_t done, uint64_t total);
 void bx_job_on_progress(struct bx_job *j, bx_job_progress_fn *fn);
@@ -27,13 +29,14 @@ struct bx_job *bx_job_kill(struct bx_job *j);
 void bx_jobs_end(struct CBoxliteRuntime *rt);
 
 /*
- * flock, exclusive, on dirfd/name (made when missing), waiting without blocking until `deadline` (bx_now; 0 = without end).
- * fn gets the descriptor (its own now), or -1 and the error; always from the loop, never from within bx_lock_wait.
+ * flock, exclusive, on dirfd/name (made when missing), waiting without blocking until `deadline` (bx_now; 0 =
+ * without end). fn gets the descriptor (its own now), or -1 and the error; always from the loop, never from
+ * within bx_lock_wait.
  */
 struct bx_lock_wait;
 typedef void bx_lock_fn(void *ud, int fd, const struct bx_err *err);
-struct bx_lock_wait *bx_lock_wait(struct CBoxliteRuntime *rt, int dirfd, const char *name, int64_t deadline, bx_lock_fn *fn,
-                                  void *ud, struct bx_err *err);
+struct bx_lock_wait *bx_lock_wait(struct CBoxliteRuntime *rt, int dirfd, const char *name, int64_t deadline,
+                                  bx_lock_fn *fn, void *ud, struct bx_err *err);
 /* Gives up. Accepts NULL; returns NULL. */
 struct bx_lock_wait *bx_lock_wait_free(struct bx_lock_wait *w);
 

@@ -2,8 +2,8 @@
 /*
  * life.c - what moves a box from phase to phase (the picture is in box.h).
  *
- * Nothing here closes a link from inside one of its handlers: they return an error instead, and conn.c ends the link when the
- * stack is its own again.
+ * Nothing here closes a link from inside one of its handlers: they return an error instead, and conn.c ends
+ * the link when the stack is its own again.
  */
 #include <errno.h>
 
@@ -11,8 +11,8 @@
 #include "runtime/conn.h"
 #include "runtime/exec.h"
 
-#define STOP_GRACE_MS 5000
-#define STOP_DEADLINE (20 * BX_SEC)
+#define STOP_GRACE_MS        5000
+#define STOP_DEADLINE        (20 * BX_SEC)
 #define STOP_FORCED_DEADLINE (5 * BX_SEC)
 
 static void fail_waiting_execs(struct bx_box *b, const struct bx_err *err)
@@ -145,7 +145,7 @@ void bx_box_lost(struct bx_box *b, const struct bx_err *why)
         bx_start_link_failed(b, why, suspect);
     } else if (!was_up && !ended) {
         bx_box_start_failed(b, why);
-    } else { /* it ran, or another program's was just ending: then who waits for it is served by the next start */
+    } else { /* it ran, or another program's was just ending: who waits is served by the next start */
         b->phase = BX_PHASE_ENDING;
         if (b->main_pending)
             bx_box_main_started(b, why);

@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * load.c - an image from an OCI layout folder, an archive of one, or a `docker save` archive into blob store and rows.
+ * load.c - an image from an OCI layout folder, an archive of one, or a `docker save` archive into blob store
+ * and rows.
  *
  * Theory of operation
  *
- *  An archive is first taken apart by boxlite-unpack: its members lie one after another in a spool file without a name, and a list says
- *  where each is and what its SHA-256 is. A folder is read as it is.
+ *  An archive is first taken apart by boxlite-unpack: its members lie one after another in a spool file
+ *  without a name, and a list says where each is and what its SHA-256 is. A folder is read as it is.
  *
- *  Then a chain of documents is followed from the top: index.json names manifests or further indexes; each is fetched by its digest,
- *  read, and followed to the manifest for this platform; that names configuration and layers, which are fetched. To
- *  fetch a blob is to have it in the blob store: it is there already; or it is the member of the archive with that
- *  SHA-256, copied a few MiB per turn of the loop; or it is the folder's file of that name, hashed and copied by boxlite-unpack and
- *  refused when its SHA-256 is another. A `docker save` archive without index.json gets a manifest written here from its
- *  manifest.json. So nothing is used that was not verified, but the names in index.json.
+ *  Then a chain of documents is followed from the top: index.json names manifests or further indexes; each is
+ *  fetched by its digest, read, and followed to the manifest for this platform; that names configuration and
+ *  layers, which are fetched. To fetch a blob is to have it in the blob store: it is there already; or it is
+ *  the member of the archive with that SHA-256, copied a few MiB per turn of the loop; or it is the folder's
+ *  file of that name, hashed and copied by boxlite-unpack and refused when its SHA-256 is another. A `docker
+ *  save` archive without index.json gets a manifest written here from its manifest.json. So nothing is used
+ *  that was not verified, but the names in index.json.
  */
 #include "runtime/load.h"
 
@@ -32,34 +34,34 @@
 #include "runtime/job.h"
 #include "runtime/members.h"
 
-#define IN_FD 3
-#define OUT_FD 4
-#define STATUS_FD 5
-#define SPOOL_MAX (256ULL << 30)
+#define IN_FD           3
+#define OUT_FD          4
+#define STATUS_FD       5
+#define SPOOL_MAX       (256ULL << 30)
 #define INDEX_DEPTH_MAX 4
-#define COPY_STEP (4u * 1024 * 1024)
-#define WANT_OS "linux"
-#define WANT_ARCH "amd64"
-#define MANIFEST_TYPE "application/vnd.oci.image.manifest.v1+json"
-#define CONFIG_TYPE "application/vnd.oci.image.config.v1+json"
-#define LAYER_TYPE "application/vnd.oci.image.layer.v1.tar" /* compression is recognised by content */
+#define COPY_STEP       (4u * 1024 * 1024)
+#define WANT_OS         "linux"
+#define WANT_ARCH       "amd64"
+#define MANIFEST_TYPE   "application/vnd.oci.image.manifest.v1+json"
+#define CONFIG_TYPE     "application/vnd.oci.image.config.v1+json"
+#define LAYER_TYPE      "application/vnd.oci.image.layer.v1.tar" /* compression is recognised by content */
 
 struct load {
     struct load *next; /* in loads of the runtime */
     struct CBoxliteRuntime *rt;
     struct bx_op *op;
     char *path;
-    char *name;        /* NULL: the image's own */
-    int dir_fd;        /* folder, or -1 */
-    int spool_fd;      /* archive, or -1 */
+    char *name;   /* NULL: the image's own */
+    int dir_fd;   /* folder, or -1 */
+    int spool_fd; /* archive, or -1 */
     struct bx_members members;
     struct bx_job *job;
     struct bx_source *turn;
 
-    char *own_name;    /* what the image calls itself */
+    char *own_name; /* what the image calls itself */
     unsigned depth;
-    char want[72];     /* blob being fetched */
-    char tmp[64];      /* its file in tmp, or "" */
+    char want[72]; /* blob being fetched */
+    char tmp[64];  /* its file in tmp, or "" */
     int tmp_fd;
     const struct bx_member *from;
     uint64_t copied;
@@ -68,7 +70,7 @@ struct load {
     char manifest_digest[72];
     char *manifest_text;
     struct bx_manifest manifest;
-    size_t next_blob;  /* 0 = configuration, then layers */
+    size_t next_blob; /* 0 = configuration, then layers */
     uint64_t total;
 };
 
@@ -188,7 +190,8 @@ static int start_copy(struct load *l, struct bx_err *err)
 
     l->from = bx_members_by_digest(&l->members, l->want);
     if (!l->from)
-        return bx_fail(err, BX_EIMAGE, 0, "the archive has nothing with digest %s: it is incomplete, or a file was altered",
+        return bx_fail(err, BX_EIMAGE, 0,
+                       "the archive has nothing with digest %s: it is incomplete, or a file was altered",
                        l->want);
     r = open_tmp(l, err);
     if (r < 0)
@@ -198,16 +201,21 @@ static int start_copy(struct load *l, struct bx_err *err)
     return 0;
 }
 
-static struct bx_job *spawn_unpack(struct load *l, const char *mode, int in, int out, uint64_t max, bx_job_fn *fn,
-                                   struct bx_err *err)
+static struct bx_job *spawn_unpack(struct load *l, const char *mode, int in, int out, uint64_t max,
+                                   bx_job_fn *fn, struct bx_err *err)
 {
     char limit[32], in_text[8], out_text[8], status_text[8], program[] = "boxlite-unpack", mode_text[16];
-    char *argv[] = { program, mode_text, in_text, out_text, status_text, limit, NULL }, *envp[] = { NULL };
-    struct bx_spawn_fd fds[2] = { { in, IN_FD }, { out, OUT_FD } };
+    char *argv[] = {program, mode_text, in_text, out_text, status_text, limit, NULL}, *envp[] = {NULL};
+    struct bx_spawn_fd fds[2] = {{in, IN_FD}, {out, OUT_FD}};
     const char *libexec = bx_libexec(l->rt, err);
     bx_cleanup_free char *path = libexec ? bx_path_join(libexec, program) : NULL;
-    struct bx_spawn s = { .path = path, .argv = argv, .envp = envp, .fds = fds, .n_fds = out >= 0 ? 2 : 1, .cwd = "/",
-                          .new_session = true };
+    struct bx_spawn s = {.path = path,
+                         .argv = argv,
+                         .envp = envp,
+                         .fds = fds,
+                         .n_fds = out >= 0 ? 2 : 1,
+                         .cwd = "/",
+                         .new_session = true};
 
     if (!path) {
         if (libexec)
@@ -313,10 +321,13 @@ static int choose_name(struct load *l, char **ret, struct bx_err *err)
 static int put_row(struct load *l, const char *reference, struct bx_err *err)
 {
     char disk[BX_DISK_NAME_MAX], *name = (char *)reference;
-    struct bx_image_row row = { .reference = name, .manifest_digest = l->manifest_digest,
-                                .config_digest = l->manifest.config.digest, .manifest = l->manifest_text,
-                                .layer_count = (int)l->manifest.layer_count, .cached_ms = bx_realtime() / BX_MSEC,
-                                .size = l->total };
+    struct bx_image_row row = {.reference = name,
+                               .manifest_digest = l->manifest_digest,
+                               .config_digest = l->manifest.config.digest,
+                               .manifest = l->manifest_text,
+                               .layer_count = (int)l->manifest.layer_count,
+                               .cached_ms = bx_realtime() / BX_MSEC,
+                               .size = l->total};
 
     bx_disk_name(disk, l->manifest_digest);
     if (bx_disk_exists(l->rt, disk))
@@ -326,14 +337,15 @@ static int put_row(struct load *l, const char *reference, struct bx_err *err)
 
 static int check_config(struct load *l, struct bx_err *err)
 {
-    struct bx_image_config config = { 0 };
+    struct bx_image_config config = {0};
     int r = bx_image_config(l->rt, l->manifest_digest, &config, err);
 
     if (r == 0 && (!bx_streq(config.os, WANT_OS) || !bx_streq(config.arch, WANT_ARCH)))
-        r = bx_fail(err, BX_EIMAGE, 0, "the image is for %s/%s, not for " WANT_OS "/" WANT_ARCH, config.os, config.arch);
+        r = bx_fail(err, BX_EIMAGE, 0, "the image is for %s/%s, not for " WANT_OS "/" WANT_ARCH, config.os,
+                    config.arch);
     if (r == 0 && config.diff_ids && bx_strv_len(config.diff_ids) != l->manifest.layer_count)
-        r = bx_fail(err, BX_EIMAGE, 0, "the image has %zu layers, its configuration names %zu", l->manifest.layer_count,
-                    bx_strv_len(config.diff_ids));
+        r = bx_fail(err, BX_EIMAGE, 0, "the image has %zu layers, its configuration names %zu",
+                    l->manifest.layer_count, bx_strv_len(config.diff_ids));
     bx_image_config_done(&config);
     return r;
 }
@@ -378,7 +390,8 @@ static void next_blob(struct load *l)
         return;
     }
     l->next_blob++;
-    fetch(l, l->next_blob == 1 ? l->manifest.config.digest : l->manifest.layers[l->next_blob - 2].digest, next_blob);
+    fetch(l, l->next_blob == 1 ? l->manifest.config.digest : l->manifest.layers[l->next_blob - 2].digest,
+          next_blob);
 }
 
 static int take_own_name(struct load *l, const char *name, struct bx_err *err)
@@ -393,7 +406,7 @@ static int take_own_name(struct load *l, const char *name, struct bx_err *err)
 static int choose_entry(struct load *l, const char *text, size_t len, struct bx_err *err)
 {
     const struct bx_descriptor *d = NULL;
-    struct bx_index index = { 0 };
+    struct bx_index index = {0};
     size_t i;
     int r = bx_index_parse(text, len, &index, err);
 
@@ -404,7 +417,8 @@ static int choose_entry(struct load *l, const char *text, size_t len, struct bx_
             d = &index.items[i];
     if (!d)
         d = bx_index_select(&index, WANT_OS, WANT_ARCH, "");
-    if (!d && index.count == 1 && !index.items[0].arch[0]) /* one manifest or nested index, not said for what */
+    if (!d && index.count == 1 &&
+        !index.items[0].arch[0]) /* one manifest or nested index, not said for what */
         d = &index.items[0];
     if (d) {
         r = take_own_name(l, d->ref_name, err);
@@ -463,7 +477,8 @@ static void begin_index(struct load *l, const char *text, size_t len)
 
 /* ---- docker save without an index: the manifest it lacks ---- */
 
-static int write_manifest(struct load *l, const struct bx_docker_save_item *item, struct bx_buf *out, struct bx_err *err)
+static int write_manifest(struct load *l, const struct bx_docker_save_item *item, struct bx_buf *out,
+                          struct bx_err *err)
 {
     const struct bx_member *m = bx_members_by_name(&l->members, item->config, true);
     struct bx_jw w;
@@ -529,7 +544,7 @@ static int begin_docker(struct load *l, const char *json, size_t len, bool only_
 {
     bx_cleanup_buf struct bx_buf text = BX_BUF_INIT(BX_IMAGE_JSON_MAX);
     const struct bx_docker_save_item *item;
-    struct bx_docker_save save = { 0 };
+    struct bx_docker_save save = {0};
     bx_cleanup_close int in = -1;
     int r = bx_docker_save_parse(json, len, &save, err);
 
@@ -572,8 +587,10 @@ static void on_scanned(void *ud, const char *text, size_t len)
     if (r == 0 && index)
         r = bx_members_read(l->spool_fd, index, &index_text, &err);
     if (r == 0 && !index && !docker)
-        r = bx_fail(&err, BX_EIMAGE, 0, "no image: the archive has neither index.json (OCI) nor manifest.json (docker save)");
-    if (r == 0 && docker) /* with an index, it is asked for the name only, which docker's index may not have in full */
+        r = bx_fail(&err, BX_EIMAGE, 0,
+                    "no image: the archive has neither index.json (OCI) nor manifest.json (docker save)");
+    if (r == 0 &&
+        docker) /* with an index, it is asked for the name only, which docker's index may not have in full */
         r = begin_docker(l, docker_text, docker->size, index != NULL, &err);
     if (r < 0)
         load_end(l, &err);
@@ -622,7 +639,8 @@ static void on_folder_turn(struct bx_source *s, void *ud)
     begin_index(l, text, len);
 }
 
-int bx_load_begin(struct CBoxliteRuntime *rt, const char *path, const char *name, struct bx_op *op, struct bx_err *err)
+int bx_load_begin(struct CBoxliteRuntime *rt, const char *path, const char *name, struct bx_op *op,
+                  struct bx_err *err)
 {
     bx_cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     struct load *l;

@@ -6,7 +6,8 @@
 #include "runtime/runtime.h"
 
 /* Begins; the op is answered from the loop. Negative: it was not taken. */
-int bx_load_begin(struct CBoxliteRuntime *rt, const char *path, const char *name, struct bx_op *op, struct bx_err *err);
+int bx_load_begin(struct CBoxliteRuntime *rt, const char *path, const char *name, struct bx_op *op,
+                  struct bx_err *err);
 void bx_loads_end(struct CBoxliteRuntime *rt);
 
 #endif

@@ -59,7 +59,7 @@ static struct bx_member *member_add(struct bx_members *m)
         m->items = grown;
         m->cap = cap;
     }
-    m->items[m->count] = (struct bx_member){ 0 };
+    m->items[m->count] = (struct bx_member){0};
     return &m->items[m->count++];
 }
 
@@ -70,7 +70,8 @@ static int take_member(struct bx_members *m, char *rest, struct bx_err *err)
 
     if (!new)
         return bx_fail(err, BX_ERESOURCE, ENOMEM, "the members of an archive");
-    if (bx_parse_u64(bx_word(&rest), 0, INT64_MAX, &new->at) < 0 || bx_parse_u64(bx_word(&rest), 0, INT64_MAX, &new->size) < 0)
+    if (bx_parse_u64(bx_word(&rest), 0, INT64_MAX, &new->at) < 0 ||
+        bx_parse_u64(bx_word(&rest), 0, INT64_MAX, &new->size) < 0)
         return bx_fail(err, BX_ERPC, 0, "boxlite-unpack told of a member without its place");
     snprintf(new->digest, sizeof(new->digest), "sha256:%.64s", bx_word(&rest));
     if (!bx_digest_valid(new->digest))
@@ -126,7 +127,7 @@ void bx_members_done(struct bx_members *m)
         free(m->items[i].link);
     }
     free(m->items);
-    *m = (struct bx_members){ 0 };
+    *m = (struct bx_members){0};
 }
 
 const struct bx_member *bx_members_by_digest(const struct bx_members *m, const char *digest)

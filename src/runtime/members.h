@@ -11,7 +11,7 @@
 
 struct bx_member {
     char *name;
-    char *link; /* target of a link, else NULL */
+    char *link;        /* target of a link, else NULL */
     uint64_t at, size; /* in the spool file */
     char digest[72];
 };
@@ -27,7 +27,8 @@ void bx_members_done(struct bx_members *m);
 
 /* A file by its content, or NULL. */
 const struct bx_member *bx_members_by_digest(const struct bx_members *m, const char *digest);
-/* A file by name; through one link where through_link (old `docker save` links layers that are alike). NULL. */
+/* A file by name; through one link where through_link (old `docker save` links layers that are alike).
+ * NULL. */
 const struct bx_member *bx_members_by_name(const struct bx_members *m, const char *name, bool through_link);
 /* The content of a small file: heap, NUL-terminated. */
 int bx_members_read(int spool_fd, const struct bx_member *m, char **ret, struct bx_err *err);

@@ -15,9 +15,10 @@
 
 #define OPTIONS_JSON_MAX (8 * 1024 * 1024)
 
-static const struct bx_json_limits options_limits = { .bytes = OPTIONS_JSON_MAX, .depth = 8, .values = 65536 };
+static const struct bx_json_limits options_limits = {.bytes = OPTIONS_JSON_MAX, .depth = 8, .values = 65536};
 
-BoxliteErrorCode boxlite_options_new(const char *image, CBoxliteOptions **out_options, CBoxliteError *out_error)
+BoxliteErrorCode boxlite_options_new(const char *image, CBoxliteOptions **out_options,
+                                     CBoxliteError *out_error)
 {
     struct CBoxliteOptions *o;
     struct bx_err err = BX_ERR_INIT;
@@ -285,12 +286,13 @@ int bx_options_check(const struct CBoxliteOptions *o, struct bx_err *err)
     if ((r = check_range("cpus", o->cpus, 1, BX_CPUS_MAX, err)) < 0 ||
         (r = check_range("memory", o->memory_mib, BX_MEMORY_MIN_MIB, BX_MEMORY_MAX_MIB, err)) < 0 ||
         (r = check_range("disk_size_gb", o->disk_size_gb, 1, BX_DISK_MAX_GB, err)) < 0 ||
-        (r = check_text("workdir", o->workdir, 4095, err)) < 0 || (r = check_text("user", o->user, 255, err)) < 0 ||
-        (r = check_env(o->env, err)) < 0 || (r = check_list("entrypoint", o->entrypoint, err)) < 0 ||
-        (r = check_list("cmd", o->cmd, err)) < 0)
+        (r = check_text("workdir", o->workdir, 4095, err)) < 0 ||
+        (r = check_text("user", o->user, 255, err)) < 0 || (r = check_env(o->env, err)) < 0 ||
+        (r = check_list("entrypoint", o->entrypoint, err)) < 0 || (r = check_list("cmd", o->cmd, err)) < 0)
         return r;
     if (o->detach && bx_options_remove_on_stop(o))
-        return bx_fail(err, BX_EINVALID, 0, "remove-on-stop is incompatible with detach: set auto_remove to 0");
+        return bx_fail(err, BX_EINVALID, 0,
+                       "remove-on-stop is incompatible with detach: set auto_remove to 0");
     return 0;
 }
 
@@ -363,15 +365,18 @@ static int options_read(const struct bx_json *j, struct CBoxliteOptions *o, stru
     uint64_t auto_delete = 0;
     int r;
 
-    if ((r = get_text(j, "image", 1024, &o->image, err)) < 0 || (r = get_int(j, "cpus", BX_CPUS_MAX, &o->cpus, err)) < 0 ||
+    if ((r = get_text(j, "image", 1024, &o->image, err)) < 0 ||
+        (r = get_int(j, "cpus", BX_CPUS_MAX, &o->cpus, err)) < 0 ||
         (r = get_int(j, "memory_mib", BX_MEMORY_MAX_MIB, &o->memory_mib, err)) < 0 ||
         (r = get_int(j, "disk_size_gb", BX_DISK_MAX_GB, &o->disk_size_gb, err)) < 0 ||
-        (r = get_text(j, "workdir", 4096, &o->workdir, err)) < 0 || (r = get_text(j, "user", 256, &o->user, err)) < 0 ||
+        (r = get_text(j, "workdir", 4096, &o->workdir, err)) < 0 ||
+        (r = get_text(j, "user", 256, &o->user, err)) < 0 ||
         (r = get_text(j, "engine", 16, &o->engine, err)) < 0 ||
         (r = bx_json_opt_strv(j, "env", BX_ARGS_MAX, BX_ARG_MAX, &o->env, err)) < 0 ||
         (r = bx_json_opt_strv(j, "entrypoint", BX_ARGS_MAX, BX_ARG_MAX, &o->entrypoint, err)) < 0 ||
         (r = bx_json_opt_strv(j, "cmd", BX_ARGS_MAX, BX_ARG_MAX, &o->cmd, err)) < 0 ||
-        (r = bx_json_opt_bool(j, "main", &o->run_main, err)) < 0 || (r = bx_json_opt_bool(j, "tty", &o->tty, err)) < 0 ||
+        (r = bx_json_opt_bool(j, "main", &o->run_main, err)) < 0 ||
+        (r = bx_json_opt_bool(j, "tty", &o->tty, err)) < 0 ||
         (r = bx_json_opt_bool(j, "stdin_open", &o->stdin_open, err)) < 0 ||
         (r = bx_json_opt_bool(j, "auto_remove", &auto_remove, err)) < 0 ||
         (r = bx_json_opt_bool(j, "detach", &o->detach, err)) < 0)
@@ -386,7 +391,7 @@ static int options_read(const struct bx_json *j, struct CBoxliteOptions *o, stru
 int bx_options_from_json(const char *text, struct CBoxliteOptions **ret, struct bx_err *err)
 {
     BX_CLEANUP(boxlite_options_free_p) struct CBoxliteOptions *o = NULL;
-    bx_cleanup_json struct bx_json root = { 0 };
+    bx_cleanup_json struct bx_json root = {0};
     int r;
 
     o = calloc(1, sizeof(*o));

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* options.h - what a box was created with: the setters' object, its checks, and its JSON in the box's row (private). */
+/* options.h - what a box was created with: the setters' object, its checks, and its JSON in the box's row
+ * (private). */
 #ifndef BX_RUNTIME_OPTIONS_H
 #define BX_RUNTIME_OPTIONS_H
 
@@ -10,27 +11,27 @@
 #include "base/err.h"
 #include "base/mem.h"
 
-#define BX_DEFAULT_IMAGE "alpine:latest"
+#define BX_DEFAULT_IMAGE      "alpine:latest"
 #define BX_DEFAULT_MEMORY_MIB 1024
 
 struct CBoxliteOptions {
     char *image;
-    char *name;       /* not in the JSON: the row has it */
-    int cpus;         /* 0: default; likewise below */
+    char *name; /* not in the JSON: the row has it */
+    int cpus;   /* 0: default; likewise below */
     int memory_mib;
     int disk_size_gb;
     char *workdir;
     char *user;
     char *engine;
-    char **env;       /* "K=V" */
-    char **entrypoint;/* NULL: not given; empty list: given */
+    char **env;        /* "K=V" */
+    char **entrypoint; /* NULL: not given; empty list: given */
     char **cmd;
     bool run_main, tty, stdin_open;
-    int auto_remove;  /* -1: not given */
+    int auto_remove; /* -1: not given */
     bool has_auto_delete;
     uint32_t auto_delete;
     bool detach;
-    bool no_memory;   /* a setter could not keep what it was given */
+    bool no_memory; /* a setter could not keep what it was given */
 };
 
 BX_DEFINE_CLEANUP(struct CBoxliteOptions *, boxlite_options_free)

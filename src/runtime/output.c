@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* output.c - one output lane of an execution, from the link to the program's callback. Modes and why: exec.h. */
+/* output.c - one output lane of an execution, from the link to the program's callback. Modes and why:
+ * exec.h. */
 #include <string.h>
 
 #include "runtime/conn.h"
@@ -64,7 +65,7 @@ static bool out_deliver(struct CBoxliteRuntime *rt, struct bx_ev *ev)
 
     if (cb && bx_buf_len(&full) > 0) {
         o->pending = o->spare; /* what arrives meanwhile does not move what the callback reads */
-        o->spare = (struct bx_buf){ 0 };
+        o->spare = (struct bx_buf){0};
         called = true;
         bx_user_begin(rt);
         cb(bx_buf_data(&full), bx_buf_len(&full), ud);
@@ -142,7 +143,8 @@ int bx_out_register(struct bx_out *o, CBoxStdoutCb cb, void *ud, struct bx_err *
     int r = 0;
 
     if (o->cb)
-        return bx_fail(err, BX_ESTATE, 0, "%s was registered already", o->lane_id == BX_LANE_STDOUT ? "stdout" : "stderr");
+        return bx_fail(err, BX_ESTATE, 0, "%s was registered already",
+                       o->lane_id == BX_LANE_STDOUT ? "stdout" : "stderr");
     if (o->mode == BX_OUT_UNCLAIMED)
         r = claim(o, err);
     if (r < 0)

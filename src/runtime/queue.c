@@ -122,7 +122,7 @@ static void op_call(struct bx_op *op, CBoxliteError *e)
 static bool op_deliver(struct CBoxliteRuntime *rt, struct bx_ev *ev)
 {
     struct bx_op *op = BX_CONTAINER_OF(ev, struct bx_op, ev);
-    CBoxliteError e = { Ok, NULL };
+    CBoxliteError e = {Ok, NULL};
     bool failed = op->err.code != 0;
 
     if (failed) {
@@ -139,7 +139,8 @@ static bool op_deliver(struct CBoxliteRuntime *rt, struct bx_ev *ev)
     return true;
 }
 
-struct bx_op *bx_op_new(struct CBoxliteRuntime *rt, enum bx_op_kind kind, union bx_op_cb cb, void *ud, struct bx_err *err)
+struct bx_op *bx_op_new(struct CBoxliteRuntime *rt, enum bx_op_kind kind, union bx_op_cb cb, void *ud,
+                        struct bx_err *err)
 {
     struct bx_op *op;
 

@@ -117,7 +117,7 @@ static int ms_left(int64_t deadline)
 
 static int wait_readable(int fd, int timeout_ms)
 {
-    struct pollfd p = { .fd = fd, .events = POLLIN };
+    struct pollfd p = {.fd = fd, .events = POLLIN};
 
     return poll(&p, 1, timeout_ms) < 0 && errno != EINTR ? -errno : 0;
 }
@@ -185,7 +185,8 @@ int boxlite_runtime_fd(CBoxliteRuntime *rt)
 
 int bx_wait_op(struct CBoxliteRuntime *rt, struct bx_op *op, struct bx_err *err)
 {
-    struct pollfd p[2] = { { .fd = bx_loop_fd(rt->loop), .events = POLLIN }, { .fd = op->wake_fd, .events = POLLIN } };
+    struct pollfd p[2] = {{.fd = bx_loop_fd(rt->loop), .events = POLLIN},
+                          {.fd = op->wake_fd, .events = POLLIN}};
     bool done;
     int r = 0;
 
@@ -206,7 +207,8 @@ int bx_wait_op(struct CBoxliteRuntime *rt, struct bx_op *op, struct bx_err *err)
 
 /* ---- opening ---- */
 
-static const char *const home_dirs[] = { "db", "blobs", "blobs/sha256", "disks", "templates", "boxes", "cache", "tmp" };
+static const char *const home_dirs[] = {"db",        "blobs", "blobs/sha256", "disks",
+                                        "templates", "boxes", "cache",        "tmp"};
 
 static int choose_home(const char *given, char **ret, struct bx_err *err)
 {
@@ -247,8 +249,10 @@ static int open_home(struct CBoxliteRuntime *rt, struct bx_err *err)
     for (i = 0; i < BX_ARRAY_SIZE(home_dirs); i++)
         if (mkdirat(rt->home_fd, home_dirs[i], 0700) < 0 && errno != EEXIST)
             return bx_fail(err, BX_ESTORAGE, errno, "make %s/%s", rt->home, home_dirs[i]);
-    if ((r = open_dir(rt, "boxes", &rt->boxes_fd, err)) < 0 || (r = open_dir(rt, "disks", &rt->disks_fd, err)) < 0 ||
-        (r = open_dir(rt, "blobs", &rt->blobs_fd, err)) < 0 || (r = open_dir(rt, "tmp", &rt->tmp_fd, err)) < 0 ||
+    if ((r = open_dir(rt, "boxes", &rt->boxes_fd, err)) < 0 ||
+        (r = open_dir(rt, "disks", &rt->disks_fd, err)) < 0 ||
+        (r = open_dir(rt, "blobs", &rt->blobs_fd, err)) < 0 ||
+        (r = open_dir(rt, "tmp", &rt->tmp_fd, err)) < 0 ||
         (r = open_dir(rt, "templates", &rt->templates_fd, err)) < 0 ||
         (r = open_dir(rt, "cache", &rt->cache_fd, err)) < 0)
         return r;
@@ -273,7 +277,7 @@ static int read_environment(struct CBoxliteRuntime *rt, struct bx_err *err)
 
 static int open_loop(struct CBoxliteRuntime *rt, struct bx_err *err)
 {
-    struct epoll_event ev = { .events = EPOLLIN };
+    struct epoll_event ev = {.events = EPOLLIN};
 
     rt->loop = bx_loop_new();
     rt->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -302,18 +306,20 @@ static int check_registry(const BoxliteImageRegistry *g, struct bx_err *err)
     if (!g->host || !*g->host)
         return bx_fail(err, BX_ECONFIG, 0, "image registry: host is required");
     if (strstr(g->host, "://") || strchr(g->host, '/') || strchr(g->host, '@') || strchr(g->host, ' '))
-        return bx_fail(err, BX_ECONFIG, 0, "image registry %s: must be host[:port], without scheme or path", g->host);
+        return bx_fail(err, BX_ECONFIG, 0, "image registry %s: must be host[:port], without scheme or path",
+                       g->host);
     if (g->transport != BoxliteRegistryTransportHttps && g->transport != BoxliteRegistryTransportHttp)
         return bx_fail(err, BX_ECONFIG, 0, "image registry %s: unsupported registry transport", g->host);
     if (!g->username != !g->password)
-        return bx_fail(err, BX_ECONFIG, 0, "image registry %s: username and password must be provided together", g->host);
+        return bx_fail(err, BX_ECONFIG, 0,
+                       "image registry %s: username and password must be provided together", g->host);
     return 0;
 }
 
 static void close_fds(struct CBoxliteRuntime *rt)
 {
-    int *const fds[] = { &rt->home_fd, &rt->boxes_fd, &rt->disks_fd, &rt->blobs_fd,  &rt->tmp_fd,
-                         &rt->templates_fd, &rt->cache_fd, &rt->wake_fd, &rt->poll_fd };
+    int *const fds[] = {&rt->home_fd,      &rt->boxes_fd, &rt->disks_fd, &rt->blobs_fd, &rt->tmp_fd,
+                        &rt->templates_fd, &rt->cache_fd, &rt->wake_fd,  &rt->poll_fd};
     size_t i;
 
     for (i = 0; i < BX_ARRAY_SIZE(fds); i++)
@@ -347,8 +353,9 @@ static int rt_open(struct CBoxliteRuntime *rt, const char *home_dir, struct bx_e
     return 0;
 }
 
-BoxliteErrorCode boxlite_runtime_new(const char *home_dir, const BoxliteImageRegistry *registries, int registries_count,
-                                     CBoxliteRuntime **out_runtime, CBoxliteError *out_error)
+BoxliteErrorCode boxlite_runtime_new(const char *home_dir, const BoxliteImageRegistry *registries,
+                                     int registries_count, CBoxliteRuntime **out_runtime,
+                                     CBoxliteError *out_error)
 {
     struct bx_err err = BX_ERR_INIT;
     struct CBoxliteRuntime *rt;
@@ -407,7 +414,7 @@ void boxlite_runtime_free(CBoxliteRuntime *rt)
     if (rt->store)
         rt->store = bx_store_close(rt->store);
     if (rt->draining)
-        (void)!write(rt->wake_fd, &(uint64_t){ 1 }, sizeof(uint64_t)); /* whoever waits looks, and leaves */
+        (void)!write(rt->wake_fd, &(uint64_t){1}, sizeof(uint64_t)); /* whoever waits looks, and leaves */
     close_fds(rt);
     if (!bx_rt_unref(rt))
         pthread_mutex_unlock(&rt->lock);
@@ -452,8 +459,8 @@ static int shutdown_locked(struct CBoxliteRuntime *rt, int timeout_secs, struct 
     return 0;
 }
 
-BoxliteErrorCode boxlite_runtime_shutdown(CBoxliteRuntime *rt, int timeout_secs, CRuntimeShutdownCb cb, void *user_data,
-                                          CBoxliteError *out_error)
+BoxliteErrorCode boxlite_runtime_shutdown(CBoxliteRuntime *rt, int timeout_secs, CRuntimeShutdownCb cb,
+                                          void *user_data, CBoxliteError *out_error)
 {
     struct bx_err err = BX_ERR_INIT;
     struct bx_op *op;
@@ -464,7 +471,7 @@ BoxliteErrorCode boxlite_runtime_shutdown(CBoxliteRuntime *rt, int timeout_secs,
     pthread_mutex_lock(&rt->lock);
     if (rt->freed) {
         r = bx_fail(&err, BX_ESTOPPED, 0, "the runtime was freed");
-    } else if (!(op = bx_op_new(rt, BX_OP_PLAIN, (union bx_op_cb){ .plain = cb }, user_data, &err))) {
+    } else if (!(op = bx_op_new(rt, BX_OP_PLAIN, (union bx_op_cb){.plain = cb}, user_data, &err))) {
         r = -err.code;
     } else if (rt->closing) { /* again: nothing more to do, and no harm */
         bx_op_answer(op, NULL);
@@ -505,7 +512,8 @@ static bool progress_deliver(struct CBoxliteRuntime *rt, struct bx_ev *ev)
     return cb != NULL;
 }
 
-void bx_progress(struct CBoxliteRuntime *rt, const char *box_id, const char *what, uint64_t done, uint64_t total)
+void bx_progress(struct CBoxliteRuntime *rt, const char *box_id, const char *what, uint64_t done,
+                 uint64_t total)
 {
     struct progress *p;
 

@@ -4,19 +4,21 @@
  *
  * Theory of operation
  *
- *  A runtime is an event loop, a store and a list of live boxes under one mutex. Every public function takes the mutex, does
- *  what can be done without waiting, and leaves. boxlite_runtime_drain dispatches the loop (under the mutex) and then delivers
- *  events: an event's `deliver` lets go of the mutex round the user's callback and for nothing else. While drain waits it does not hold the
- *  mutex, so other threads may post; what they queue wakes it through an eventfd. boxlite_runtime_fd is an epoll over the loop
- *  and that eventfd.
+ *  A runtime is an event loop, a store and a list of live boxes under one mutex. Every public function takes
+ *  the mutex, does what can be done without waiting, and leaves. boxlite_runtime_drain dispatches the loop
+ *  (under the mutex) and then delivers events: an event's `deliver` lets go of the mutex round the user's
+ *  callback and for nothing else. While drain waits it does not hold the mutex, so other threads may post;
+ *  what they queue wakes it through an eventfd. boxlite_runtime_fd is an epoll over the loop and that
+ *  eventfd.
  *
- *  A posted call is a bx_op: a callback, its argument, and the answer to come. At most QUEUE_CAPACITY ops are unanswered; an
- *  event of anything else (output, exit, writable) is embedded in its execution, so the queue is bounded by what exists. The
- *  one call that blocks (boxlite_box_exec) dispatches the same loop itself, and is woken by its own eventfd when another thread
- *  was faster.
+ *  A posted call is a bx_op: a callback, its argument, and the answer to come. At most QUEUE_CAPACITY ops are
+ *  unanswered; an event of anything else (output, exit, writable) is embedded in its execution, so the queue
+ *  is bounded by what exists. The one call that blocks (boxlite_box_exec) dispatches the same loop itself,
+ *  and is woken by its own eventfd when another thread was faster.
  *
- *  Lifetimes: a handle holds a reference on its object and objects hold one on the runtime, so handles stay valid memory after
- *  boxlite_runtime_free; `closed` then answers every call with Stopped. References are counted under the mutex.
+ *  Lifetimes: a handle holds a reference on its object and objects hold one on the runtime, so handles stay
+ *  valid memory after boxlite_runtime_free; `freed` then answers every call with Stopped. References are
+ *  counted under the mutex.
  */
 #ifndef BX_RUNTIME_RUNTIME_H
 #define BX_RUNTIME_RUNTIME_H
@@ -46,7 +48,8 @@ struct bx_conn;
 struct bx_ev {
     struct bx_ev *next;
     bool queued;
-    /* Called in drain, lock held; not queued any more. Lets go of the lock round user code. True when it called any. */
+    /* Called in drain, lock held; not queued any more. Lets go of the lock round user code. True when it
+     * called any. */
     bool (*deliver)(struct CBoxliteRuntime *rt, struct bx_ev *ev);
     /* The runtime is freed with the event still queued: release what it holds. Lock held. */
     void (*drop)(struct CBoxliteRuntime *rt, struct bx_ev *ev);
@@ -91,8 +94,8 @@ struct bx_op {
     void *result;       /* ... with this */
     int code;
     bool flag;
-    bool done;          /* BX_OP_SYNC */
-    int wake_fd;        /* BX_OP_SYNC: eventfd of the one who waits */
+    bool done;   /* BX_OP_SYNC */
+    int wake_fd; /* BX_OP_SYNC: eventfd of the one who waits */
     /* What it is about, for who answers it; references are theirs. */
     struct CExecutionHandle *exec;
     struct CBoxHandle *handle;
@@ -108,7 +111,8 @@ void bx_queue_event(struct CBoxliteRuntime *rt, struct bx_ev *ev);
 bool bx_unqueue_event(struct CBoxliteRuntime *rt, struct bx_ev *ev); /* was it queued? */
 
 /* NULL with err when the queue is full or memory is short. */
-struct bx_op *bx_op_new(struct CBoxliteRuntime *rt, enum bx_op_kind kind, union bx_op_cb cb, void *ud, struct bx_err *err);
+struct bx_op *bx_op_new(struct CBoxliteRuntime *rt, enum bx_op_kind kind, union bx_op_cb cb, void *ud,
+                        struct bx_err *err);
 /* Answers it: queues its callback. err NULL or code 0 is success. `op` is not the caller's any more. */
 void bx_op_answer(struct bx_op *op, const struct bx_err *err);
 void bx_op_cancel(struct bx_op *op); /* without a callback: the post itself failed */
@@ -125,8 +129,8 @@ void bx_op_list_answer(struct bx_op_list *l, const struct bx_err *err);
 struct CBoxliteRuntime {
     pthread_mutex_t lock;
     unsigned refs;
-    bool closing;  /* shutdown was called: no new work */
-    bool freed;    /* boxlite_runtime_free was called: no loop, no store */
+    bool closing; /* shutdown was called: no new work */
+    bool freed;   /* boxlite_runtime_free was called: no loop, no store */
     bool draining;
     bool delivering;
     pthread_t drainer;
@@ -134,7 +138,7 @@ struct CBoxliteRuntime {
     struct bx_loop *loop;
     int wake_fd; /* eventfd: readable while events wait that nobody is about to deliver */
     bool wake_set;
-    int poll_fd; /* epoll over loop and wake_fd: boxlite_runtime_fd */
+    int poll_fd;             /* epoll over loop and wake_fd: boxlite_runtime_fd */
     struct bx_source *sweep; /* deferred: frees boxes that nobody needs */
     struct bx_ev *ev_first, **ev_tail;
     size_t ev_count;
@@ -144,14 +148,14 @@ struct CBoxliteRuntime {
     int home_fd, boxes_fd, disks_fd, blobs_fd, tmp_fd, templates_fd, cache_fd;
     struct bx_store *store;
     char boot_id[40];
-    char *libexec;         /* where our programs are; NULL until asked for */
-    char *engine_default;  /* of BOXLITE_ENGINE, or "auto" */
+    char *libexec;        /* where our programs are; NULL until asked for */
+    char *engine_default; /* of BOXLITE_ENGINE, or "auto" */
     int64_t start_timeout_ns;
 
-    struct bx_box *boxes;  /* live ones */
-    struct bx_job *jobs;   /* conversions, loads, probes that run */
+    struct bx_box *boxes; /* live ones */
+    struct bx_job *jobs;  /* conversions, loads, probes that run */
     struct bx_verdict *verdict;
-    struct load *loads;    /* images that are being loaded */
+    struct load *loads; /* images that are being loaded */
     struct bx_op *shutdown_op;
     struct bx_source *shutdown_timer;
     bool shutdown_forced;
@@ -181,13 +185,15 @@ void bx_user_begin(struct CBoxliteRuntime *rt);
 void bx_user_end(struct CBoxliteRuntime *rt);
 
 void bx_shutdown_check(struct CBoxliteRuntime *rt); /* answers shutdown when the last box has ended */
-void bx_progress(struct CBoxliteRuntime *rt, const char *box_id, const char *what, uint64_t done, uint64_t total);
+void bx_progress(struct CBoxliteRuntime *rt, const char *box_id, const char *what, uint64_t done,
+                 uint64_t total);
 
 /* ---- the border (api.c) ---- */
 
 /* Writes err to *out (may be NULL) with the text of its class before it; returns the code. */
 BoxliteErrorCode bx_api_error(CBoxliteError *out, const struct bx_err *err);
-BoxliteErrorCode bx_api_invalid(CBoxliteError *out, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+BoxliteErrorCode bx_api_invalid(CBoxliteError *out, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
 /* 0 -> Ok, negative -> bx_api_error. */
 BoxliteErrorCode bx_api_result(CBoxliteError *out, int r, const struct bx_err *err);
 /* Message as users see it; heap, or NULL. */
@@ -195,7 +201,9 @@ char *bx_api_message(const struct bx_err *err);
 
 /* Facts. */
 struct CBoxliteInfo *bx_info_new(void);
-int bx_info_add(struct CBoxliteInfo *info, const char *key, const char *value); /* 0 or -ENOMEM; NULL value: skipped */
-int bx_info_addf(struct CBoxliteInfo *info, const char *key, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+int bx_info_add(struct CBoxliteInfo *info, const char *key,
+                const char *value); /* 0 or -ENOMEM; NULL value: skipped */
+int bx_info_addf(struct CBoxliteInfo *info, const char *key, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * settle.c - bringing row and directory of a box in line with what happened: after its end, for removal, and when a row
- * says that a box runs whose shim is dead.
+ * settle.c - bringing row and directory of a box in line with what happened: after its end, for removal, and
+ * when a row says that a box runs whose shim is dead.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -21,7 +21,7 @@
 
 /* A shim that has closed its link has nothing left to do but to exit. */
 #define SHIM_END_DEADLINE (5 * BX_SEC)
-#define CONNECT_DEADLINE (10 * BX_SEC)
+#define CONNECT_DEADLINE  (10 * BX_SEC)
 /* What is left in tmp by a program that died; younger things may be just being made. */
 #define TMP_AGE_S 600
 
@@ -132,7 +132,8 @@ static void clean_one(struct CBoxliteRuntime *rt, const char *name)
     bx_cleanup_close int fd = -1;
     struct stat st;
 
-    if (fstatat(rt->tmp_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_mtime + TMP_AGE_S > bx_realtime() / BX_SEC)
+    if (fstatat(rt->tmp_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+        st.st_mtime + TMP_AGE_S > bx_realtime() / BX_SEC)
         return;
     if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)) {
         fd = openat(rt->tmp_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
@@ -195,7 +196,7 @@ static void settle_end(struct bx_settle *s, const struct bx_err *err)
 static void settle_finish(struct bx_settle *s)
 {
     struct bx_box *b = s->box;
-    struct bx_box_row row = { 0 };
+    struct bx_box_row row = {0};
     struct bx_err err = BX_ERR_INIT;
     bool remove = b->remove;
     int r;
@@ -224,7 +225,7 @@ static void kill_shim(struct bx_settle *s)
     bx_cleanup_free char *comm = NULL;
     bx_cleanup_close int pidfd = -1;
     char path[64];
-    struct bx_box_row row = { 0 };
+    struct bx_box_row row = {0};
     pid_t pid = (pid_t)s->box->info.shim_pid;
 
     if (pid == 0 && bx_store_box_get(s->box->rt->store, s->box->id, &row, NULL) >= 0)
@@ -234,7 +235,8 @@ static void kill_shim(struct bx_settle *s)
         return;
     pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
-    if (pidfd < 0 || bx_read_file(AT_FDCWD, path, 64, &comm, NULL) < 0 || !bx_starts_with(comm, "boxlite-shim"))
+    if (pidfd < 0 || bx_read_file(AT_FDCWD, path, 64, &comm, NULL) < 0 ||
+        !bx_starts_with(comm, "boxlite-shim"))
         return;
     syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
 }
@@ -254,7 +256,8 @@ static void settle_on_lock(void *ud, int fd, const struct bx_err *err)
     if (!s->killed) {
         s->killed = true;
         kill_shim(s);
-        s->wait = bx_lock_wait(b->rt, b->dir_fd, "lock", bx_now() + SHIM_END_DEADLINE, settle_on_lock, s, &why);
+        s->wait =
+            bx_lock_wait(b->rt, b->dir_fd, "lock", bx_now() + SHIM_END_DEADLINE, settle_on_lock, s, &why);
         if (s->wait)
             return;
     } else {
@@ -277,7 +280,8 @@ static int settle_look(struct bx_settle *s, struct bx_err *err)
     if (fd != -EWOULDBLOCK)
         return bx_fail(err, BX_ESTORAGE, -fd, "lock box %s", b->id);
     if (s->after_loss) {
-        s->wait = bx_lock_wait(b->rt, b->dir_fd, "lock", bx_now() + SHIM_END_DEADLINE, settle_on_lock, s, err);
+        s->wait =
+            bx_lock_wait(b->rt, b->dir_fd, "lock", bx_now() + SHIM_END_DEADLINE, settle_on_lock, s, err);
         return s->wait ? 0 : -err->code;
     }
     b->settle = NULL;
@@ -322,7 +326,8 @@ int bx_settle_start(struct bx_box *b, bool after_loss, struct bx_err *err)
         s->start_fd = r;
         r = settle_look(s, err);
     } else if (r == -EWOULDBLOCK) {
-        s->wait = bx_lock_wait(b->rt, b->dir_fd, "start.lock", bx_now() + b->rt->start_timeout_ns, settle_on_start_lock, s, err);
+        s->wait = bx_lock_wait(b->rt, b->dir_fd, "start.lock", bx_now() + b->rt->start_timeout_ns,
+                               settle_on_start_lock, s, err);
         r = s->wait ? 0 : -err->code;
     } else {
         r = bx_fail(err, BX_ESTORAGE, -r, "lock box %s", b->id);

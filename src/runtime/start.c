@@ -4,18 +4,21 @@
  *
  * Theory of operation
  *
- *  One start goes through these steps; each either goes on to the next at once or waits for an event of the loop:
+ *  One start goes through these steps; each either goes on to the next at once or waits for an event of the
+ *  loop:
  *
- *      LOCK      boxes/<id>/start.lock is ours (another program may be starting it); runs it already? then connect
+ *      LOCK      boxes/<id>/start.lock is ours (another program may be starting it); runs it already? then
+ *      connect
  *      IMAGE     which disk it stands on; pinned in the row at the first start
  *      CONVERT   disks/<hex>.ext4 exists (convert.c)
  *      ENGINE    what the host can do (engine.c); kvm that is demanded and not to be had ends here
  *      TEMPLATE  templates/<name> exists, or boxlite-shim is making it
  *      SPAWN     overlay, plan, socketpair, boxlite-shim; from here on the link tells
  *
- *  Two failures are worth another try, each once: a template under suspicion is thrown away and made anew; a kvm that was
- *  not asked for and whose template does not come up is given up for tcg, with a word to the program. A template that
- *  could not be made is not tried again by anyone for 10 s (templates/<name>.failed).
+ *  Two failures are worth another try, each once: a template under suspicion is thrown away and made anew; a
+ *  kvm that was not asked for and whose template does not come up is given up for tcg, with a word to the
+ *  program. A template that could not be made is not tried again by anyone for 10 s
+ *  (templates/<name>.failed).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -34,20 +37,21 @@
 #include "runtime/engine.h"
 #include "runtime/job.h"
 
-#define LINK_FD 4
+#define LINK_FD              4
 #define FAILED_TEMPLATE_REST (10 * BX_SEC)
-#define STEPS_DEADLINE (600 * BX_SEC) /* for another program's start, conversion included */
-#define CONNECT_DEADLINE (10 * BX_SEC)
-#define DEFAULT_PATH "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-/* As root, each box's machine runs under a uid of its own, far from those of people and of user namespaces. */
-#define UID_BASE 1900000000
+#define STEPS_DEADLINE       (600 * BX_SEC) /* for another program's start, conversion included */
+#define CONNECT_DEADLINE     (10 * BX_SEC)
+#define DEFAULT_PATH         "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+/* As root, each box's machine runs under a uid of its own, far from those of people and of user
+ * namespaces. */
+#define UID_BASE  1900000000
 #define UID_COUNT 100000000
 
-/* Docker's default: CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID SETPCAP NET_BIND_SERVICE NET_RAW SYS_CHROOT MKNOD
- * AUDIT_WRITE SETFCAP, by their numbers. */
-#define DEFAULT_CAPABILITIES                                                                                            \
-    (1ULL << 0 | 1ULL << 1 | 1ULL << 3 | 1ULL << 4 | 1ULL << 5 | 1ULL << 6 | 1ULL << 7 | 1ULL << 8 | 1ULL << 10 |        \
-     1ULL << 13 | 1ULL << 18 | 1ULL << 27 | 1ULL << 29 | 1ULL << 31)
+/* Docker's default: CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID SETPCAP NET_BIND_SERVICE NET_RAW
+ * SYS_CHROOT MKNOD AUDIT_WRITE SETFCAP, by their numbers. */
+#define DEFAULT_CAPABILITIES                                                                                 \
+    (1ULL << 0 | 1ULL << 1 | 1ULL << 3 | 1ULL << 4 | 1ULL << 5 | 1ULL << 6 | 1ULL << 7 | 1ULL << 8 |         \
+     1ULL << 10 | 1ULL << 13 | 1ULL << 18 | 1ULL << 27 | 1ULL << 29 | 1ULL << 31)
 
 struct bx_start {
     struct bx_box *box;
@@ -57,7 +61,7 @@ struct bx_start {
     struct bx_convert *convert;
     struct bx_job *template_job;
     int64_t number;
-    char *disk;       /* file name under disks/ */
+    char *disk; /* file name under disks/ */
     uint64_t base_size;
     struct bx_image_config config;
     enum bx_engine engine;
@@ -100,7 +104,7 @@ void bx_start_explicit(struct bx_box *b)
 static int look(struct bx_start *s, struct bx_err *err)
 {
     struct bx_box *b = s->box;
-    struct bx_box_row row = { 0 };
+    struct bx_box_row row = {0};
     int fd, r;
 
     r = bx_store_box_get(b->rt->store, b->id, &row, err);
@@ -158,7 +162,8 @@ int bx_start_begin(struct bx_box *b, bool implicit, struct bx_err *err)
     s->box = b;
     s->implicit = implicit;
     s->lock_fd = -1;
-    /* Through the loop also when the lock is free: whoever asked is told by an event, never from within its call. */
+    /* Through the loop also when the lock is free: whoever asked is told by an event, never from within its
+     * call. */
     s->wait = bx_lock_wait(b->rt, b->dir_fd, "start.lock", bx_now() + STEPS_DEADLINE, on_lock, s, err);
     if (!s->wait) {
         free(s);
@@ -174,12 +179,14 @@ int bx_start_begin(struct bx_box *b, bool implicit, struct bx_err *err)
 static int find_disk(struct bx_start *s, char *digest, size_t size, struct bx_err *err)
 {
     struct CBoxliteRuntime *rt = s->box->rt;
-    struct bx_image_row image = { 0 };
+    struct bx_image_row image = {0};
     char name[BX_DISK_NAME_MAX];
     int r;
 
     if (s->disk)
-        return bx_disk_digest(s->disk, digest, size) ? 0 : bx_fail(err, BX_EDATABASE, 0, "box %s: disk %s", s->box->id, s->disk);
+        return bx_disk_digest(s->disk, digest, size)
+                   ? 0
+                   : bx_fail(err, BX_EDATABASE, 0, "box %s: disk %s", s->box->id, s->disk);
     r = bx_image_find(rt, s->box->options->image, &image, err);
     if (r < 0)
         return r;
@@ -250,10 +257,12 @@ static int make_key(struct bx_start *s, struct bx_err *err)
 
     if (!libexec)
         return -err->code;
-    s->shape = (struct bx_vm_shape){ .engine = s->engine, .cpus = (unsigned)o->cpus, .memory_mib = (unsigned)o->memory_mib,
-                                     .tsc_khz = s->tsc_khz };
+    s->shape = (struct bx_vm_shape){.engine = s->engine,
+                                    .cpus = (unsigned)o->cpus,
+                                    .memory_mib = (unsigned)o->memory_mib,
+                                    .tsc_khz = s->tsc_khz};
     bx_vm_key_done(&s->key);
-    s->key = (struct bx_vm_key){ 0 };
+    s->key = (struct bx_vm_key){0};
     r = bx_vm_shape_round(&s->shape, err);
     if (r == 0)
         r = bx_vm_parts_find(libexec, s->engine, &s->parts, err);
@@ -315,8 +324,9 @@ static int plan_machine(const struct bx_start *s, struct bx_shim_plan *p, struct
         p->uid = p->gid = UID_BASE + s->number % UID_COUNT;
     p->templates_dir = bx_path_join(rt->home, "templates");
     if (!p->templates_dir || set_text(&p->engine, bx_engine_name(s->engine)) || set_text(&p->qemu, v->qemu) ||
-        set_text(&p->qemu_id, v->qemu_id) || set_text(&p->kernel, v->kernel) || set_text(&p->initramfs, v->initramfs) ||
-        set_text(&p->hook, v->hook) || set_text(&p->boot_id, v->boot_id) || set_text(&p->template_name, s->key.name) ||
+        set_text(&p->qemu_id, v->qemu_id) || set_text(&p->kernel, v->kernel) ||
+        set_text(&p->initramfs, v->initramfs) || set_text(&p->hook, v->hook) ||
+        set_text(&p->boot_id, v->boot_id) || set_text(&p->template_name, s->key.name) ||
         set_text(&p->template_key, s->key.text))
         return bx_fail(err, BX_ERESOURCE, ENOMEM, "plan the machine");
     return 0;
@@ -339,7 +349,8 @@ static bool failed_lately(const struct bx_start *s, struct bx_err *err)
     if (fstatat(s->box->rt->templates_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return false;
     age = bx_realtime() - ((int64_t)st.st_mtim.tv_sec * BX_SEC + st.st_mtim.tv_nsec);
-    if (age < 0 || age > FAILED_TEMPLATE_REST || bx_read_file(s->box->rt->templates_fd, name, 4096, &text, NULL) < 0)
+    if (age < 0 || age > FAILED_TEMPLATE_REST ||
+        bx_read_file(s->box->rt->templates_fd, name, 4096, &text, NULL) < 0)
         return false;
     bx_fail(err, BX_EENGINE, 0, "%s (a moment ago; tried again in %lld s)", text,
             (long long)((FAILED_TEMPLATE_REST - age) / BX_SEC + 1));
@@ -409,7 +420,7 @@ static void on_template(void *ud, const char *text, size_t len)
 
 static int make_template(struct bx_start *s, struct bx_err *err)
 {
-    BX_CLEANUP(bx_shim_spawn_done) struct bx_shim_spawn spawn = { .plan_fd = -1 };
+    BX_CLEANUP(bx_shim_spawn_done) struct bx_shim_spawn spawn = {.plan_fd = -1};
     bx_cleanup_shim_plan struct bx_shim_plan plan = BX_SHIM_PLAN_INIT;
     struct CBoxliteRuntime *rt = s->box->rt;
     int r;
@@ -475,7 +486,8 @@ static bool has_name(char *const *env, const char *pair)
     return false;
 }
 
-/* The image's variables, then the box's over them; PATH when neither has it. A later one of a name wins in the list too. */
+/* The image's variables, then the box's over them; PATH when neither has it. A later one of a name wins in
+ * the list too. */
 static int merge_env(char ***ret, char *const *image, char *const *own)
 {
     size_t i;
@@ -556,16 +568,22 @@ static int plan_box(struct bx_start *s, struct bx_shim_plan *p, struct bx_err *e
     p->readonly_proc = true;
     p->box_dir = bx_strf("%s/boxes/%s", rt->home, s->box->id);
     p->base_disk = bx_strf("%s/disks/%s", rt->home, s->disk);
-    if (!p->box_dir || !p->base_disk || set_text(&p->box_id, s->box->id) || set_text(&p->hostname, hostname) ||
-        set_text(&p->working_dir, o->workdir ? o->workdir : dir && *dir ? dir : "/") ||
-        set_text(&p->user, o->user ? o->user : user ? user : "") || merge_env(&p->env, s->config.env, o->env) < 0)
+    if (!p->box_dir || !p->base_disk || set_text(&p->box_id, s->box->id) ||
+        set_text(&p->hostname, hostname) ||
+        set_text(&p->working_dir, o->workdir    ? o->workdir
+                                  : dir && *dir ? dir
+                                                : "/") ||
+        set_text(&p->user, o->user ? o->user
+                           : user  ? user
+                                   : "") ||
+        merge_env(&p->env, s->config.env, o->env) < 0)
         return bx_fail(err, BX_ERESOURCE, ENOMEM, "plan the box");
     return 0;
 }
 
 static int spawn_shim(struct bx_start *s, const struct bx_shim_plan *plan, int fds[2], struct bx_err *err)
 {
-    BX_CLEANUP(bx_shim_spawn_done) struct bx_shim_spawn spawn = { .plan_fd = -1 };
+    BX_CLEANUP(bx_shim_spawn_done) struct bx_shim_spawn spawn = {.plan_fd = -1};
     struct bx_box *b = s->box;
     int pidfd, r;
 
@@ -575,7 +593,7 @@ static int spawn_shim(struct bx_start *s, const struct bx_shim_plan *plan, int f
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0)
         return bx_fail(err, BX_ERESOURCE, errno, "connect to the box");
     spawn.spawn.orphan = true; /* it may outlive us; its end is told by its link and its lock */
-    spawn.fds[spawn.spawn.n_fds++] = (struct bx_spawn_fd){ fds[1], LINK_FD };
+    spawn.fds[spawn.spawn.n_fds++] = (struct bx_spawn_fd){fds[1], LINK_FD};
     pidfd = bx_spawn(&spawn.spawn, NULL, err);
     fds[1] = bx_close(fds[1]);
     bx_close(pidfd);
@@ -586,7 +604,7 @@ static int launch(struct bx_start *s, struct bx_err *err)
 {
     bx_cleanup_shim_plan struct bx_shim_plan plan = BX_SHIM_PLAN_INIT;
     struct bx_box *b = s->box;
-    int fds[2] = { -1, -1 }, r;
+    int fds[2] = {-1, -1}, r;
 
     if ((r = main_argv(s, err)) < 0 || (r = plan_box(s, &plan, err)) < 0)
         return r;

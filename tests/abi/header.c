@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The header compiles alone, in every language it promises, without a warning; its structs have the layout of the third generation. */
+/* The header compiles alone, in every language it promises, without a warning; its structs have the layout of
+ * the third generation. */
 #include <boxlite.h>
 
 #ifdef __cplusplus
@@ -10,16 +11,22 @@
 #define CHECK(name, cond) typedef char check_##name[(cond) ? 1 : -1]
 #endif
 
-CHECK(codes, SessionReaped == 21 && ResourceExhausted == 20 && UnsupportedEngine == 19 && Execution == 10 && Ok == 0);
-CHECK(modes, BoxliteNetworkModeDisabled == 1 && BoxlitePortProtocolUdp == 1 && BoxliteRegistryTransportHttp == 1);
+CHECK(codes, SessionReaped == 21 && ResourceExhausted == 20 && UnsupportedEngine == 19 && Execution == 10 &&
+                 Ok == 0);
+CHECK(modes,
+      BoxliteNetworkModeDisabled == 1 && BoxlitePortProtocolUdp == 1 && BoxliteRegistryTransportHttp == 1);
 CHECK(error, offsetof(CBoxliteError, message) == 8 && sizeof(CBoxliteError) == 16);
 CHECK(command, offsetof(BoxliteCommand, argc) == 16 && offsetof(BoxliteCommand, env_count) == 32 &&
-                   offsetof(BoxliteCommand, timeout_secs) == 56 && offsetof(BoxliteCommand, tty) == 64 && sizeof(BoxliteCommand) == 72);
-CHECK(box_info, offsetof(CBoxInfo, running) == 32 && offsetof(CBoxInfo, auto_stop) == 48 && offsetof(CBoxInfo, created_at) == 64 &&
-                    offsetof(CBoxInfo, network) == 72 && offsetof(CBoxInfo, started_at) == 80 && sizeof(CBoxInfo) == 88);
-CHECK(image_info, offsetof(CImageInfo, cached_at) == 32 && offsetof(CImageInfo, has_size) == 48 && sizeof(CImageInfo) == 56);
+                   offsetof(BoxliteCommand, timeout_secs) == 56 && offsetof(BoxliteCommand, tty) == 64 &&
+                   sizeof(BoxliteCommand) == 72);
+CHECK(box_info, offsetof(CBoxInfo, running) == 32 && offsetof(CBoxInfo, auto_stop) == 48 &&
+                    offsetof(CBoxInfo, created_at) == 64 && offsetof(CBoxInfo, network) == 72 &&
+                    offsetof(CBoxInfo, started_at) == 80 && sizeof(CBoxInfo) == 88);
+CHECK(image_info, offsetof(CImageInfo, cached_at) == 32 && offsetof(CImageInfo, has_size) == 48 &&
+                      sizeof(CImageInfo) == 56);
 CHECK(pull, offsetof(CImagePullResult, layer_count) == 16);
-CHECK(registry, offsetof(BoxliteImageRegistry, search) == 16 && offsetof(BoxliteImageRegistry, bearer_token) == 40);
+CHECK(registry,
+      offsetof(BoxliteImageRegistry, search) == 16 && offsetof(BoxliteImageRegistry, bearer_token) == 40);
 CHECK(port, offsetof(CPublishedPort, host_port) == 16 && sizeof(CPublishedPort) == 24);
 CHECK(network, offsetof(CNetworkInfo, published_ports) == 24);
 CHECK(exec_options, sizeof(BoxliteExecOptions) == 24);

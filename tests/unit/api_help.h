@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* api_help.h - what tests of <boxlite.h> share: a home of their own, and waiting for the answer of a posted call. */
+/* api_help.h - what tests of <boxlite.h> share: a home of their own, and waiting for the answer of a posted
+ * call. */
 #ifndef BX_TESTS_API_HELP_H
 #define BX_TESTS_API_HELP_H
 
@@ -97,19 +98,19 @@ static inline double seconds(void)
 }
 
 /* Drains until the answer is there; fails the test after a minute. */
-#define DRAIN_UNTIL(rt, condition)                                                                          \
-    do {                                                                                                    \
-        double end_ = seconds() + 60;                                                                       \
-        while (!(condition)) {                                                                              \
-            if (seconds() > end_)                                                                           \
-                fail_msg("no answer within a minute: %s", #condition);                                      \
-            assert_true(boxlite_runtime_drain(rt, 1000, NULL) >= 0);                                        \
-        }                                                                                                   \
+#define DRAIN_UNTIL(rt, condition)                                                                           \
+    do {                                                                                                     \
+        double end_ = seconds() + 60;                                                                        \
+        while (!(condition)) {                                                                               \
+            if (seconds() > end_)                                                                            \
+                fail_msg("no answer within a minute: %s", #condition);                                       \
+            assert_true(boxlite_runtime_drain(rt, 1000, NULL) >= 0);                                         \
+        }                                                                                                    \
     } while (0)
 
-#define ASSERT_ANSWER(a, want)                                                                              \
-    do {                                                                                                    \
-        if ((a).code != (want))                                                                             \
+#define ASSERT_ANSWER(a, want)                                                                               \
+    do {                                                                                                     \
+        if ((a).code != (want))                                                                              \
             fail_msg("code %d (%s), expected %d", (int)(a).code, (a).message, (int)(want));                  \
     } while (0)
 
@@ -121,7 +122,7 @@ struct home {
 static inline CBoxliteRuntime *open_runtime(const char *path)
 {
     CBoxliteRuntime *rt = NULL;
-    CBoxliteError e = { Ok, NULL };
+    CBoxliteError e = {Ok, NULL};
 
     if (boxlite_runtime_new(path, NULL, 0, &rt, &e) != Ok)
         fail_msg("%s", e.message);
@@ -164,8 +165,8 @@ static inline CBoxliteOptions *options_of(const char *image, const char *name)
 
 static inline CBoxHandle *make_box(CBoxliteRuntime *rt, CBoxliteOptions *o)
 {
-    struct answer a = { 0 };
-    CBoxliteError e = { Ok, NULL };
+    struct answer a = {0};
+    CBoxliteError e = {Ok, NULL};
 
     if (boxlite_create_box(rt, o, on_box, &a, &e) != Ok)
         fail_msg("%s", e.message);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The public calls as far as they go without a machine: misuse, options, boxes as rows, drain from several threads, the end. */
+/* The public calls as far as they go without a machine: misuse, options, boxes as rows, drain from several
+ * threads, the end. */
 #include "api_help.h"
 
 #include <fcntl.h>
@@ -16,9 +17,9 @@ static void misuse_is_refused_and_never_crashes(void **state)
     CBoxliteOptions *o = options_of("busybox", NULL);
     CExecutionHandle *x = NULL;
     CBoxliteImageHandle *images = NULL;
-    BoxliteCommand c = { .command = "true" };
+    BoxliteCommand c = {.command = "true"};
     BoxliteExecutionResult result = BOXLITE_EXECUTION_RESULT_INIT;
-    CBoxliteError e = { Ok, NULL };
+    CBoxliteError e = {Ok, NULL};
     char *data;
     size_t len;
     CBoxHandle *box;
@@ -105,35 +106,35 @@ static void commands_that_make_no_sense_name_their_field(void **state)
 {
     struct home *h = *state;
     CBoxHandle *box = make_box(h->rt, options_of("busybox", NULL));
-    BoxliteExecOptions unset = { 0 };
+    BoxliteExecOptions unset = {0};
     struct {
         BoxliteExecOptions known;
         uint64_t newer;
-    } future = { BOXLITE_EXEC_OPTIONS_INIT, 1 };
-    const char *args[] = { "a", NULL }, *pairs[] = { "k", "v", "odd" }, *bad_name[] = { "a=b", "v" };
+    } future = {BOXLITE_EXEC_OPTIONS_INIT, 1};
+    const char *args[] = {"a", NULL}, *pairs[] = {"k", "v", "odd"}, *bad_name[] = {"a=b", "v"};
     char *huge = malloc(200 * 1024);
-    struct answer a = { 0 };
+    struct answer a = {0};
     struct {
         BoxliteCommand c;
         const char *needle;
     } cases[] = {
-        { { .command = "" }, "command" },
-        { { .command = "x", .args = args, .argc = -1 }, "args" },
-        { { .command = "x", .args = args, .argc = 2 }, "args" },
-        { { .command = "x", .args = NULL, .argc = 1 }, "args" },
-        { { .command = "x", .env_pairs = pairs, .env_count = 3 }, "env_pairs" },
-        { { .command = "x", .env_pairs = bad_name, .env_count = 2 }, "env_pairs" },
-        { { .command = "x", .workdir = "relative" }, "workdir" },
-        { { .command = "x", .timeout_secs = -1 }, "timeout_secs" },
-        { { .command = "x", .timeout_secs = 0.0 / 0.0 }, "timeout_secs" },
-        { { .command = huge }, "Argument list too long" },
+        {{.command = ""}, "command"},
+        {{.command = "x", .args = args, .argc = -1}, "args"},
+        {{.command = "x", .args = args, .argc = 2}, "args"},
+        {{.command = "x", .args = NULL, .argc = 1}, "args"},
+        {{.command = "x", .env_pairs = pairs, .env_count = 3}, "env_pairs"},
+        {{.command = "x", .env_pairs = bad_name, .env_count = 2}, "env_pairs"},
+        {{.command = "x", .workdir = "relative"}, "workdir"},
+        {{.command = "x", .timeout_secs = -1}, "timeout_secs"},
+        {{.command = "x", .timeout_secs = 0.0 / 0.0}, "timeout_secs"},
+        {{.command = huge}, "Argument list too long"},
     };
     size_t i;
 
     memset(huge, 'x', 200 * 1024 - 1);
     huge[200 * 1024 - 1] = '\0';
     for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        CBoxliteError e = { Ok, NULL };
+        CBoxliteError e = {Ok, NULL};
 
         assert_int_equal(boxlite_box_exec_post(box, &cases[i].c, NULL, on_exec, &a, &e), InvalidArgument);
         if (!strstr(e.message, cases[i].needle))
@@ -141,9 +142,11 @@ static void commands_that_make_no_sense_name_their_field(void **state)
         boxlite_error_free(&e);
     }
     future.known.size = sizeof(future);
-    assert_int_equal(boxlite_box_exec_post(box, &(BoxliteCommand){ .command = "x" }, &unset, on_exec, &a, NULL), InvalidArgument);
-    assert_int_equal(boxlite_box_exec_post(box, &(BoxliteCommand){ .command = "x" }, &future.known, on_exec, &a, NULL),
+    assert_int_equal(boxlite_box_exec_post(box, &(BoxliteCommand){.command = "x"}, &unset, on_exec, &a, NULL),
                      InvalidArgument);
+    assert_int_equal(
+        boxlite_box_exec_post(box, &(BoxliteCommand){.command = "x"}, &future.known, on_exec, &a, NULL),
+        InvalidArgument);
     assert_int_equal(boxlite_runtime_drain(h->rt, 0, NULL), 0);
     assert_int_equal(a.done, 0);
     free(huge);
@@ -157,24 +160,25 @@ static void options_out_of_range_are_refused_by_name(void **state)
         int cpus, memory, disk;
         const char *name, *workdir, *engine, *image, *needle;
     } cases[] = {
-        { .cpus = 33, .needle = "cpus" },
-        { .memory = 64, .needle = "memory" },
-        { .memory = INT_MAX, .needle = "memory" },
-        { .disk = 1025, .needle = "disk_size_gb" },
-        { .name = "-bad", .needle = "name" },
-        { .name = "with space", .needle = "name" },
-        { .name = "x23456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789",
-          .needle = "name" },
-        { .workdir = "relative", .needle = "workdir" },
-        { .engine = "xen", .needle = "engine" },
-        { .image = "bad//name", .needle = "image" },
+        {.cpus = 33, .needle = "cpus"},
+        {.memory = 64, .needle = "memory"},
+        {.memory = INT_MAX, .needle = "memory"},
+        {.disk = 1025, .needle = "disk_size_gb"},
+        {.name = "-bad", .needle = "name"},
+        {.name = "with space", .needle = "name"},
+        {.name = "x234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901"
+                 "23456789012345678901234567890123456789",
+         .needle = "name"},
+        {.workdir = "relative", .needle = "workdir"},
+        {.engine = "xen", .needle = "engine"},
+        {.image = "bad//name", .needle = "image"},
     };
-    struct answer a = { 0 };
+    struct answer a = {0};
     size_t i;
 
     for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         CBoxliteOptions *o = options_of(cases[i].image, cases[i].name);
-        CBoxliteError e = { Ok, NULL };
+        CBoxliteError e = {Ok, NULL};
 
         boxlite_options_set_cpus(o, cases[i].cpus);
         boxlite_options_set_memory(o, cases[i].memory);
@@ -194,8 +198,8 @@ static void remove_on_stop_and_detach_exclude_each_other(void **state)
 {
     struct home *h = *state;
     CBoxliteOptions *o = options_of("busybox", NULL);
-    CBoxliteError e = { Ok, NULL };
-    struct answer a = { 0 };
+    CBoxliteError e = {Ok, NULL};
+    struct answer a = {0};
 
     boxlite_options_set_detach(o, 1);
     assert_int_not_equal(boxlite_create_box(h->rt, o, on_box, &a, &e), Ok);
@@ -207,7 +211,7 @@ static void remove_on_stop_and_detach_exclude_each_other(void **state)
 
 static CBoxInfoList *list(CBoxliteRuntime *rt)
 {
-    struct answer a = { 0 };
+    struct answer a = {0};
 
     assert_int_equal(boxlite_list_info(rt, on_box_list, &a, NULL), Ok);
     DRAIN_UNTIL(rt, a.done);
@@ -219,7 +223,7 @@ static void a_box_is_made_found_listed_and_removed(void **state)
 {
     struct home *h = *state;
     CBoxliteOptions *o = options_of("python:slim", "one");
-    struct answer a = { 0 };
+    struct answer a = {0};
     struct stat st;
     CBoxHandle *box, *again;
     CBoxInfo *info;
@@ -245,7 +249,7 @@ static void a_box_is_made_found_listed_and_removed(void **state)
     boxlite_free_string(id2);
     boxlite_box_free(a.result);
 
-    a = (struct answer){ 0 };
+    a = (struct answer){0};
     assert_int_equal(boxlite_box_info(box, on_box_info, &a, NULL), Ok);
     DRAIN_UNTIL(h->rt, a.done);
     info = a.result;
@@ -266,18 +270,18 @@ static void a_box_is_made_found_listed_and_removed(void **state)
     assert_string_equal(l->items[1].name, "one");
     boxlite_free_box_info_list(l);
 
-    a = (struct answer){ 0 };
+    a = (struct answer){0};
     assert_int_equal(boxlite_remove(h->rt, id, 0, on_plain, &a, NULL), Ok);
     DRAIN_UNTIL(h->rt, a.done);
     ASSERT_ANSWER(a, Ok);
     assert_int_equal(stat(path, &st), -1);
-    a = (struct answer){ 0 };
+    a = (struct answer){0};
     boxlite_get(h->rt, "one", on_box, &a, NULL);
     DRAIN_UNTIL(h->rt, a.done);
     ASSERT_ANSWER(a, NotFound);
     assert_string_equal(a.message, "box not found: one");
     /* The handle of a box that is gone says so. */
-    a = (struct answer){ 0 };
+    a = (struct answer){0};
     boxlite_start_box(box, on_plain, &a, NULL);
     DRAIN_UNTIL(h->rt, a.done);
     ASSERT_ANSWER(a, NotFound);
@@ -289,8 +293,8 @@ static void a_name_is_taken_once_and_get_or_create_finds_it(void **state)
 {
     struct home *h = *state;
     CBoxliteOptions *o = options_of("busybox", "same");
-    CBoxliteError e = { Ok, NULL };
-    struct answer a = { 0 };
+    CBoxliteError e = {Ok, NULL};
+    struct answer a = {0};
     char *id, *id2;
 
     boxlite_get_or_create_box(h->rt, o, on_made, &a, NULL);
@@ -304,7 +308,7 @@ static void a_name_is_taken_once_and_get_or_create_finds_it(void **state)
     assert_string_equal(e.message, "invalid argument: box with name 'same' already exists");
     boxlite_error_free(&e);
 
-    a = (struct answer){ 0 };
+    a = (struct answer){0};
     boxlite_get_or_create_box(h->rt, o, on_made, &a, NULL);
     DRAIN_UNTIL(h->rt, a.done);
     assert_false(a.flag);
@@ -318,8 +322,8 @@ static void a_name_is_taken_once_and_get_or_create_finds_it(void **state)
 static void the_descriptor_is_readable_exactly_while_there_is_something_to_do(void **state)
 {
     struct home *h = *state;
-    struct pollfd p = { .fd = boxlite_runtime_fd(h->rt), .events = POLLIN };
-    struct answer a = { 0 };
+    struct pollfd p = {.fd = boxlite_runtime_fd(h->rt), .events = POLLIN};
+    struct answer a = {0};
 
     assert_int_equal(poll(&p, 1, 0), 0);
     boxlite_list_info(h->rt, on_box_list, &a, NULL);
@@ -335,8 +339,8 @@ static void the_descriptor_is_readable_exactly_while_there_is_something_to_do(vo
 static void a_full_queue_refuses_and_does_not_block(void **state)
 {
     struct home *h = *state;
-    CBoxliteError e = { Ok, NULL };
-    struct answer a = { 0 };
+    CBoxliteError e = {Ok, NULL};
+    struct answer a = {0};
     int i;
 
     for (i = 0; i < QUEUE_CAPACITY; i++)
@@ -359,7 +363,7 @@ struct nested {
 static void on_outer(CBoxInfoList *l, CBoxliteError *e, void *ud)
 {
     struct nested *n = ud;
-    CBoxliteError why = { Ok, NULL };
+    CBoxliteError why = {Ok, NULL};
 
     (void)e;
     boxlite_free_box_info_list(l);
@@ -373,7 +377,7 @@ static void on_outer(CBoxInfoList *l, CBoxliteError *e, void *ud)
 static void a_callback_may_post_but_not_drain(void **state)
 {
     struct home *h = *state;
-    struct nested n = { .rt = h->rt };
+    struct nested n = {.rt = h->rt};
 
     boxlite_list_info(h->rt, on_outer, &n, NULL);
     DRAIN_UNTIL(h->rt, n.inner.done);
@@ -401,7 +405,7 @@ static void *post_many(void *ud)
 static void other_threads_post_while_one_drains(void **state)
 {
     struct home *h = *state;
-    struct poster p[4] = { 0 };
+    struct poster p[4] = {0};
     pthread_t t[4];
     int i, j, got = 0;
     void *bad;
@@ -427,7 +431,7 @@ static void other_threads_post_while_one_drains(void **state)
 static void *late_post(void *ud)
 {
     struct poster *p = ud;
-    struct timespec t = { 0, 50 * 1000 * 1000 };
+    struct timespec t = {0, 50 * 1000 * 1000};
 
     nanosleep(&t, NULL);
     boxlite_get(p->rt, "none", on_box, &p->answers[0], NULL);
@@ -437,7 +441,7 @@ static void *late_post(void *ud)
 static void a_post_wakes_a_drain_that_waits_without_end(void **state)
 {
     struct home *h = *state;
-    struct poster p = { .rt = h->rt };
+    struct poster p = {.rt = h->rt};
     pthread_t t;
 
     pthread_create(&t, NULL, late_post, &p);
@@ -451,8 +455,8 @@ static void after_shutdown_everything_says_stopped(void **state)
     struct home *h = *state;
     CBoxHandle *box = make_box(h->rt, options_of("busybox", NULL));
     CBoxliteOptions *o = options_of("busybox", NULL);
-    CBoxliteError e = { Ok, NULL };
-    struct answer a = { 0 }, b = { 0 };
+    CBoxliteError e = {Ok, NULL};
+    struct answer a = {0}, b = {0};
     char *id;
 
     assert_int_equal(boxlite_runtime_shutdown(h->rt, 0, on_plain, &a, NULL), Ok);
@@ -464,7 +468,7 @@ static void after_shutdown_everything_says_stopped(void **state)
     assert_int_equal(boxlite_start_box(box, on_plain, &b, NULL), Stopped);
     DRAIN_UNTIL(h->rt, a.done);
     ASSERT_ANSWER(a, Ok);
-    a = (struct answer){ 0 };
+    a = (struct answer){0};
     assert_int_equal(boxlite_runtime_shutdown(h->rt, 0, on_plain, &a, NULL), Ok); /* again */
     DRAIN_UNTIL(h->rt, a.done);
     id = boxlite_box_id(box);
@@ -478,7 +482,7 @@ static void handles_outlive_the_runtime(void **state)
     struct home *h = *state;
     CBoxHandle *box = make_box(h->rt, options_of("busybox", NULL));
     CBoxliteImageHandle *images = NULL;
-    struct answer dropped = { 0 }, a = { 0 };
+    struct answer dropped = {0}, a = {0};
     char *id;
 
     assert_int_equal(boxlite_runtime_images(h->rt, &images, NULL), Ok);
@@ -500,8 +504,8 @@ static void a_start_without_its_image_says_which(void **state)
     struct home *h = *state;
     CBoxHandle *box = make_box(h->rt, options_of("nosuch:1", NULL));
     CExecutionHandle *x = NULL;
-    CBoxliteError e = { Ok, NULL };
-    struct answer a = { 0 };
+    CBoxliteError e = {Ok, NULL};
+    struct answer a = {0};
 
     boxlite_start_box(box, on_plain, &a, NULL);
     assert_int_equal(a.done, 0);
@@ -509,14 +513,14 @@ static void a_start_without_its_image_says_which(void **state)
     ASSERT_ANSWER(a, Image);
     assert_non_null(strstr(a.message, "nosuch:1"));
     /* The blocking form gives the same error, and a stop of a box that never ran is no error. */
-    assert_int_equal(boxlite_box_exec(box, &(BoxliteCommand){ .command = "true" }, &x, &e), Image);
+    assert_int_equal(boxlite_box_exec(box, &(BoxliteCommand){.command = "true"}, &x, &e), Image);
     assert_null(x);
     boxlite_error_free(&e);
-    a = (struct answer){ 0 };
+    a = (struct answer){0};
     boxlite_stop_box(box, on_plain, &a, NULL);
     DRAIN_UNTIL(h->rt, a.done);
     ASSERT_ANSWER(a, Ok);
-    a = (struct answer){ 0 };
+    a = (struct answer){0};
     assert_int_equal(boxlite_start_box(box, on_plain, &a, &e), Stopped);
     assert_non_null(strstr(e.message, "Handle invalidated after stop()"));
     boxlite_error_free(&e);
@@ -527,29 +531,30 @@ static void a_box_with_a_main_process_is_not_started_by_a_command(void **state)
 {
     struct home *h = *state;
     CBoxliteOptions *o = options_of("nosuch:1", NULL);
-    const char *cmd[] = { "sleep", "1" };
-    struct answer a = { 0 }, b = { 0 };
+    const char *cmd[] = {"sleep", "1"};
+    struct answer a = {0}, b = {0};
     CBoxHandle *box;
 
     boxlite_options_set_cmd(o, cmd, 2);
     box = make_box(h->rt, o);
-    boxlite_box_exec_post(box, &(BoxliteCommand){ .command = "true" }, NULL, on_exec, &a, NULL);
+    boxlite_box_exec_post(box, &(BoxliteCommand){.command = "true"}, NULL, on_exec, &a, NULL);
     DRAIN_UNTIL(h->rt, a.done);
     ASSERT_ANSWER(a, InvalidState);
-    /* Attaching before the start takes hold of what is to come, once; an unstarted box has no other commands. */
-    a = (struct answer){ 0 };
+    /* Attaching before the start takes hold of what is to come, once; an unstarted box has no other
+     * commands. */
+    a = (struct answer){0};
     boxlite_box_attach_execution(box, NULL, on_exec, &a, NULL);
     boxlite_box_attach_execution(box, "main", on_exec, &b, NULL);
     DRAIN_UNTIL(h->rt, a.done && b.done);
     ASSERT_ANSWER(a, Ok);
     ASSERT_ANSWER(b, InvalidState);
-    b = (struct answer){ 0 };
+    b = (struct answer){0};
     boxlite_box_attach_execution(box, "0123456789ab", on_exec, &b, NULL);
     DRAIN_UNTIL(h->rt, b.done);
     ASSERT_ANSWER(b, InvalidState);
     /* The start fails, and so does who waits for the main process. */
     CExecutionHandle *x = a.result;
-    struct answer start = { 0 }, wait = { 0 }, exit = { 0 };
+    struct answer start = {0}, wait = {0}, exit = {0};
     boxlite_execution_on_exit(x, on_exit_code, &exit, NULL);
     boxlite_execution_wait(x, on_wait, &wait, NULL);
     boxlite_start_box(box, on_plain, &start, NULL);
@@ -565,11 +570,14 @@ static void environment_and_registries_are_checked_when_a_runtime_opens(void **s
 {
     struct home *h = *state;
     const BoxliteImageRegistry bad[] = {
-        { .host = NULL }, { .host = "https://x" }, { .host = "x", .username = "u" }, { .host = "x", .transport = (BoxliteRegistryTransport)7 },
+        {.host = NULL},
+        {.host = "https://x"},
+        {.host = "x", .username = "u"},
+        {.host = "x", .transport = (BoxliteRegistryTransport)7},
     };
-    BoxliteImageRegistry good = { .host = "localhost:5000", .transport = BoxliteRegistryTransportHttp };
+    BoxliteImageRegistry good = {.host = "localhost:5000", .transport = BoxliteRegistryTransportHttp};
     CBoxliteRuntime *rt = NULL;
-    CBoxliteError e = { Ok, NULL };
+    CBoxliteError e = {Ok, NULL};
     size_t i;
 
     for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
@@ -596,17 +604,17 @@ static void two_runtimes_share_one_home(void **state)
     struct home *h = *state;
     CBoxliteRuntime *other = open_runtime(h->path);
     CBoxHandle *box = make_box(h->rt, options_of("busybox", "shared"));
-    struct answer a = { 0 };
+    struct answer a = {0};
 
     boxlite_get(other, "shared", on_box, &a, NULL);
     DRAIN_UNTIL(other, a.done);
     ASSERT_ANSWER(a, Ok);
     boxlite_box_free(a.result);
-    a = (struct answer){ 0 };
+    a = (struct answer){0};
     boxlite_remove(other, "shared", 0, on_plain, &a, NULL);
     DRAIN_UNTIL(other, a.done);
     ASSERT_ANSWER(a, Ok);
-    a = (struct answer){ 0 };
+    a = (struct answer){0};
     boxlite_start_box(box, on_plain, &a, NULL);
     DRAIN_UNTIL(h->rt, a.done);
     ASSERT_ANSWER(a, NotFound);
@@ -622,8 +630,10 @@ static void the_library_leaves_signals_children_and_descriptors_of_its_host_alon
     int fd, sig;
 
     for (sig = 1; sig < 32; sig++)
-        if (sigaction(sig, NULL, &sa) == 0 && sig != SIGSEGV && sig != SIGBUS && sig != SIGFPE) /* ASan has those */
-            assert_true(sa.sa_handler == SIG_DFL || sa.sa_handler == SIG_IGN || sig == SIGABRT || sig == SIGILL || sig == SIGSYS);
+        if (sigaction(sig, NULL, &sa) == 0 && sig != SIGSEGV && sig != SIGBUS &&
+            sig != SIGFPE) /* ASan has those */
+            assert_true(sa.sa_handler == SIG_DFL || sa.sa_handler == SIG_IGN || sig == SIGABRT ||
+                        sig == SIGILL || sig == SIGSYS);
     for (fd = 3; fd < 256; fd++) {
         int flags = fcntl(fd, F_GETFD);
         char path[64], target[128] = "";
@@ -631,7 +641,8 @@ static void the_library_leaves_signals_children_and_descriptors_of_its_host_alon
         if (flags < 0)
             continue;
         snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-        if (readlink(path, target, sizeof(target) - 1) > 0 && (strstr(target, h->path) || strstr(target, "anon_inode")))
+        if (readlink(path, target, sizeof(target) - 1) > 0 &&
+            (strstr(target, h->path) || strstr(target, "anon_inode")))
             assert_true(flags & FD_CLOEXEC);
     }
     boxlite_runtime_free(rt);

@@ -2,8 +2,8 @@
 /*
  * Commands as a program sees them: claims, credit, kept output, stdin, the order of events, the end of a box.
  *
- * The box is a child process of this test that speaks the box protocol on boxes/<id>/box.sock and holds the box's lock, as
- * boxlite-shim does; what a "command" does is told by its first word.
+ * The box is a child process of this test that speaks the box protocol on boxes/<id>/box.sock and holds the
+ * box's lock, as boxlite-shim does; what a "command" does is told by its first word.
  */
 #include "api_help.h"
 
@@ -56,7 +56,8 @@ static struct fake_stream *fake_find(struct fake *f, uint32_t id)
 
 static void fake_exit(struct fake *f, uint32_t stream, int code, int signo)
 {
-    boxlite_Exit e = { .code = code, .signal = (uint32_t)signo, .usage = { .user_us = 1234, .max_rss_bytes = 4096 } };
+    boxlite_Exit e = {
+        .code = code, .signal = (uint32_t)signo, .usage = {.user_us = 1234, .max_rss_bytes = 4096}};
     struct fake_stream *s = fake_find(f, stream);
 
     if (s && s->what == DONE)
@@ -74,7 +75,7 @@ static void fake_exec(struct fake *f, uint32_t stream, const uint8_t *p, size_t 
     bx_cleanup_buf struct bx_buf arena = BX_BUF_INIT(BX_MESSAGE_MAX);
     struct bx_err err = BX_ERR_INIT;
     struct bx_msg_exec m;
-    boxlite_Started started = { .pid = 7 };
+    boxlite_Started started = {.pid = 7};
     struct fake_stream *s;
     const char *verb, *word;
 
@@ -88,7 +89,7 @@ static void fake_exec(struct fake *f, uint32_t stream, const uint8_t *p, size_t 
         return;
     }
     s = &f->streams[f->count++];
-    *s = (struct fake_stream){ .id = stream, .claim = m.pb.claim };
+    *s = (struct fake_stream){.id = stream, .claim = m.pb.claim};
     bx_lane_init(&s->out[1], BX_WINDOW);
     bx_lane_init(&s->out[2], BX_WINDOW);
     snprintf(started.exec_id, sizeof(started.exec_id), "%s", m.pb.exec_id);
@@ -119,18 +120,20 @@ static void fake_exec(struct fake *f, uint32_t stream, const uint8_t *p, size_t 
 
 static void fake_attach(struct fake *f, uint32_t stream)
 {
-    boxlite_Started started = { .pid = 8, .exec_id = "main" };
+    boxlite_Started started = {.pid = 8, .exec_id = "main"};
     struct fake_stream *s = &f->streams[f->count++];
 
-    *s = (struct fake_stream){ .id = stream, .what = ATTACHED };
+    *s = (struct fake_stream){.id = stream, .what = ATTACHED};
     bx_msg_send(&f->link, BX_MSG_STARTED, stream, &started, NULL);
     fake_exit(f, stream, 5, 0); /* it has ended long ago; its output is still there */
 }
 
-static int fake_message(struct bx_link *l, uint16_t type, uint32_t stream, const uint8_t *p, size_t len, struct bx_err *err)
+static int fake_message(struct bx_link *l, uint16_t type, uint32_t stream, const uint8_t *p, size_t len,
+                        struct bx_err *err)
 {
-    struct bx_msg_hello hello = { .pb = { .version = BX_WIRE_VERSION, .program = "fake" } };
-    boxlite_BoxInfo info = { .state = BX_BOX_RUNNING, .engine = "tcg", .kernel = "6.1", .jail = "none\x1b[31m", .execs_total = 9 };
+    struct bx_msg_hello hello = {.pb = {.version = BX_WIRE_VERSION, .program = "fake"}};
+    boxlite_BoxInfo info = {
+        .state = BX_BOX_RUNNING, .engine = "tcg", .kernel = "6.1", .jail = "none\x1b[31m", .execs_total = 9};
     struct fake *f = l->ud;
     struct fake_stream *s = fake_find(f, stream);
     union {
@@ -140,7 +143,7 @@ static int fake_message(struct bx_link *l, uint16_t type, uint32_t stream, const
         boxlite_Claim claim;
         boxlite_BoxStop stop;
     } m;
-    boxlite_BoxGone gone = { .state = BX_BOX_STOPPED, .message = "stopped" };
+    boxlite_BoxGone gone = {.state = BX_BOX_STOPPED, .message = "stopped"};
 
     info.shim_pid = (uint32_t)getpid();
     switch (type) {
@@ -184,7 +187,8 @@ static int fake_message(struct bx_link *l, uint16_t type, uint32_t stream, const
     }
 }
 
-static int fake_data(struct bx_link *l, uint32_t stream, unsigned lane, const uint8_t *data, size_t len, struct bx_err *err)
+static int fake_data(struct bx_link *l, uint32_t stream, unsigned lane, const uint8_t *data, size_t len,
+                     struct bx_err *err)
 {
     struct fake *f = l->ud;
     struct fake_stream *s = fake_find(f, stream);
@@ -254,7 +258,7 @@ static void fake_flood(struct fake *f)
 
 static void fake_serve(int fd)
 {
-    static const struct bx_link_ops ops = { fake_message, fake_data, fake_eof };
+    static const struct bx_link_ops ops = {fake_message, fake_data, fake_eof};
     static struct fake f;
     struct bx_err err = BX_ERR_INIT;
     static uint8_t buf[65536];
@@ -264,7 +268,7 @@ static void fake_serve(int fd)
     bx_fd_nonblock(fd, true);
     bx_link_init(&f.link, &ops, &f, 4 * 1024 * 1024);
     for (;;) {
-        struct pollfd p = { .fd = fd, .events = POLLIN };
+        struct pollfd p = {.fd = fd, .events = POLLIN};
         const uint8_t *out;
         size_t len;
         ssize_t n;
@@ -306,7 +310,7 @@ static void fake_main(int dir, int ready)
     listener = bx_unix_listen(dir, "box.sock", 8);
     if (listener < 0 || write(ready, "r", 1) != 1)
         _exit(34);
-    p = (struct pollfd){ .fd = listener, .events = POLLIN };
+    p = (struct pollfd){.fd = listener, .events = POLLIN};
     poll(&p, 1, -1);
     fd = accept(listener, NULL, NULL);
     close(listener);
@@ -334,7 +338,7 @@ static int world_setup(void **state)
 {
     struct world *w = calloc(1, sizeof(*w));
     CBoxliteOptions *o;
-    const char *cmd[] = { "main" };
+    const char *cmd[] = {"main"};
     char path[128];
     int dir, fds[2];
     char c;
@@ -405,7 +409,8 @@ static void on_out(const uint8_t *data, size_t len, void *ud)
     struct seen *s = ud;
 
     if (s->out_len < sizeof(s->out) - 1)
-        memcpy(s->out + s->out_len, data, len < sizeof(s->out) - 1 - s->out_len ? len : sizeof(s->out) - 1 - s->out_len);
+        memcpy(s->out + s->out_len, data,
+               len < sizeof(s->out) - 1 - s->out_len ? len : sizeof(s->out) - 1 - s->out_len);
     s->out_len += len;
     note(s, 'o');
     if (s->free_in_stdout)
@@ -440,10 +445,10 @@ static void on_wait_seen(int code, CBoxliteError *e, void *ud)
 
 static CExecutionHandle *run(struct world *w, const char *verb, const char *word)
 {
-    const char *args[] = { word };
-    BoxliteCommand c = { .command = verb, .args = args, .argc = word ? 1 : 0 };
+    const char *args[] = {word};
+    BoxliteCommand c = {.command = verb, .args = args, .argc = word ? 1 : 0};
     CExecutionHandle *x = NULL;
-    CBoxliteError e = { Ok, NULL };
+    CBoxliteError e = {Ok, NULL};
 
     if (boxlite_box_exec(w->box, &c, &x, &e) != Ok)
         fail_msg("%s", e.message);
@@ -453,7 +458,7 @@ static CExecutionHandle *run(struct world *w, const char *verb, const char *word
 static void output_comes_before_waits_and_the_exit_is_last(void **state)
 {
     struct world *w = *state;
-    struct seen s = { 0 };
+    struct seen s = {0};
     CExecutionHandle *x = run(w, "echo", "hello");
     BoxliteExecutionResult r = BOXLITE_EXECUTION_RESULT_INIT;
     char *id = boxlite_execution_id(x);
@@ -480,7 +485,7 @@ static void output_comes_before_waits_and_the_exit_is_last(void **state)
     assert_int_equal(r.user_us, 1234);
     assert_int_equal(r.max_rss_bytes, 4096);
     /* A wait after the end is answered at once; a kill has nothing to do. */
-    struct answer a = { 0 }, k = { 0 };
+    struct answer a = {0}, k = {0};
     boxlite_execution_wait(x, on_wait, &a, NULL);
     boxlite_execution_kill(x, on_plain, &k, NULL);
     DRAIN_UNTIL(w->home.rt, a.done && k.done);
@@ -494,7 +499,7 @@ static void output_comes_before_waits_and_the_exit_is_last(void **state)
 static void output_nobody_asked_for_can_be_had_at_the_end(void **state)
 {
     struct world *w = *state;
-    struct answer a = { 0 };
+    struct answer a = {0};
     CExecutionHandle *x = run(w, "echo", "quiet");
     char *data = NULL;
     size_t len = 0;
@@ -512,7 +517,7 @@ static void output_nobody_asked_for_can_be_had_at_the_end(void **state)
 static void a_slow_reader_stops_the_writer_and_loses_nothing(void **state)
 {
     struct world *w = *state;
-    struct seen s = { 0 };
+    struct seen s = {0};
     CExecutionHandle *x = run(w, "flood", "20000000");
 
     boxlite_execution_on_stdout(x, on_out, &s, NULL);
@@ -529,7 +534,7 @@ static void a_slow_reader_stops_the_writer_and_loses_nothing(void **state)
 static void output_nobody_reads_never_stops_the_writer_and_its_ends_are_kept(void **state)
 {
     struct world *w = *state;
-    struct answer a = { 0 };
+    struct answer a = {0};
     CExecutionHandle *x = run(w, "flood", "5000000");
     BoxliteExecutionResult r = BOXLITE_EXECUTION_RESULT_INIT;
     char *data = NULL;
@@ -582,9 +587,9 @@ static void stdin_is_bounded_and_arrives_whole(void **state)
 {
     struct world *w = *state;
     static uint8_t big[2 * 1024 * 1024];
-    struct writer wr = { .x = run(w, "cat", NULL), .total = 12000000 };
-    struct seen s = { 0 };
-    CBoxliteError e = { Ok, NULL };
+    struct writer wr = {.x = run(w, "cat", NULL), .total = 12000000};
+    struct seen s = {0};
+    CBoxliteError e = {Ok, NULL};
 
     boxlite_execution_on_stdout(wr.x, on_out, &s, NULL);
     boxlite_execution_on_exit(wr.x, on_exit_seen, &s, NULL);
@@ -607,8 +612,8 @@ static void stdin_is_bounded_and_arrives_whole(void **state)
 static void kill_signal_and_resize_are_answered(void **state)
 {
     struct world *w = *state;
-    struct answer sig = { 0 }, kill_ = { 0 }, size = { 0 };
-    struct seen s = { 0 };
+    struct answer sig = {0}, kill_ = {0}, size = {0};
+    struct seen s = {0};
     CExecutionHandle *x = run(w, "sleep", NULL);
     BoxliteExecutionResult r = BOXLITE_EXECUTION_RESULT_INIT;
 
@@ -632,9 +637,9 @@ static void a_command_that_is_not_there_is_an_execution_error(void **state)
 {
     struct world *w = *state;
     CExecutionHandle *x = NULL;
-    struct answer a = { 0 };
-    CBoxliteError e = { Ok, NULL };
-    BoxliteCommand c = { .command = "nosuch" };
+    struct answer a = {0};
+    CBoxliteError e = {Ok, NULL};
+    BoxliteCommand c = {.command = "nosuch"};
 
     assert_int_equal(boxlite_box_exec(w->box, &c, &x, &e), Execution);
     assert_true(strncmp(e.message, "Execution error: ", 17) == 0);
@@ -650,9 +655,9 @@ static void a_command_that_is_not_there_is_an_execution_error(void **state)
 static void environment_and_terminal_are_passed_on(void **state)
 {
     struct world *w = *state;
-    const char *pairs[] = { "A", "1", "B", "two words" };
-    BoxliteCommand c = { .command = "env", .env_pairs = pairs, .env_count = 4, .tty = 1 };
-    struct seen s = { 0 };
+    const char *pairs[] = {"A", "1", "B", "two words"};
+    BoxliteCommand c = {.command = "env", .env_pairs = pairs, .env_count = 4, .tty = 1};
+    struct seen s = {0};
     CExecutionHandle *x = NULL;
 
     assert_int_equal(boxlite_box_exec(w->box, &c, &x, NULL), Ok);
@@ -667,8 +672,8 @@ static void environment_and_terminal_are_passed_on(void **state)
 static void a_handle_freed_early_kills_the_command_and_says_so(void **state)
 {
     struct world *w = *state;
-    struct seen s = { 0 }, t = { 0 };
-    struct answer a = { 0 };
+    struct seen s = {0}, t = {0};
+    struct answer a = {0};
     CExecutionHandle *x = run(w, "sleep", NULL), *y = run(w, "flood", "3000000");
 
     boxlite_execution_on_exit(x, on_exit_seen, &s, NULL);
@@ -689,8 +694,8 @@ static void a_handle_freed_early_kills_the_command_and_says_so(void **state)
 static void attach_claims_what_was_kept_and_waits_for_its_end(void **state)
 {
     struct world *w = *state;
-    struct answer a = { 0 };
-    struct seen s = { 0 };
+    struct answer a = {0};
+    struct seen s = {0};
     CExecutionHandle *x;
 
     boxlite_box_attach_execution(w->box, NULL, on_exec, &a, NULL);
@@ -709,7 +714,7 @@ static void attach_claims_what_was_kept_and_waits_for_its_end(void **state)
 static void details_of_a_running_box_are_made_printable(void **state)
 {
     struct world *w = *state;
-    struct answer a = { 0 };
+    struct answer a = {0};
     CExecutionHandle *x = run(w, "echo", "x");
 
     boxlite_box_details(w->box, on_info, &a, NULL);
@@ -727,7 +732,7 @@ static void details_of_a_running_box_are_made_printable(void **state)
 
 static CBoxInfo *info_of(struct world *w)
 {
-    struct answer a = { 0 };
+    struct answer a = {0};
 
     boxlite_box_info(w->box, on_box_info, &a, NULL);
     DRAIN_UNTIL(w->home.rt, a.done);
@@ -738,8 +743,8 @@ static CBoxInfo *info_of(struct world *w)
 static void a_box_that_dies_fails_every_wait_and_its_row(void **state)
 {
     struct world *w = *state;
-    struct answer a = { 0 };
-    struct seen s = { 0 };
+    struct answer a = {0};
+    struct seen s = {0};
     CExecutionHandle *x = run(w, "sleep", NULL), *y;
     CBoxInfo *info = info_of(w);
 
@@ -753,7 +758,8 @@ static void a_box_that_dies_fails_every_wait_and_its_row(void **state)
     assert_int_not_equal(a.code, Ok);
     assert_int_equal(a.number, -1);
     assert_int_equal(s.code, -1);
-    for (info = info_of(w); strcmp(info->status, "stopping") == 0; info = info_of(w)) { /* until its end is settled */
+    for (info = info_of(w); strcmp(info->status, "stopping") == 0;
+         info = info_of(w)) { /* until its end is settled */
         boxlite_free_box_info(info);
         boxlite_runtime_drain(w->home.rt, 1000, NULL);
     }
@@ -767,7 +773,7 @@ static void a_box_that_dies_fails_every_wait_and_its_row(void **state)
 static void stop_of_another_programs_box_settles_its_row(void **state)
 {
     struct world *w = *state;
-    struct answer a = { 0 };
+    struct answer a = {0};
     CBoxInfo *info;
 
     boxlite_stop_box(w->box, on_plain, &a, NULL);
@@ -781,7 +787,7 @@ static void stop_of_another_programs_box_settles_its_row(void **state)
 static void remove_needs_force_while_it_runs(void **state)
 {
     struct world *w = *state;
-    struct answer a = { 0 }, b = { 0 };
+    struct answer a = {0}, b = {0};
     struct stat st;
     char path[128];
 
@@ -798,15 +804,15 @@ static void remove_needs_force_while_it_runs(void **state)
 static void a_runtime_freed_in_the_middle_drops_everything(void **state)
 {
     struct world *w = *state;
-    struct answer a = { 0 }, wait = { 0 };
-    struct seen s = { 0 };
+    struct answer a = {0}, wait = {0};
+    struct seen s = {0};
     CExecutionHandle *x = run(w, "flood", "9000000");
     BoxliteExecutionResult r = BOXLITE_EXECUTION_RESULT_INIT;
 
     boxlite_execution_on_stdout(x, on_out, &s, NULL);
     boxlite_execution_on_exit(x, on_exit_seen, &s, NULL);
     boxlite_execution_wait(x, on_wait, &wait, NULL);
-    boxlite_box_exec_post(w->box, &(BoxliteCommand){ .command = "sleep" }, NULL, on_exec, &a, NULL);
+    boxlite_box_exec_post(w->box, &(BoxliteCommand){.command = "sleep"}, NULL, on_exec, &a, NULL);
     boxlite_runtime_drain(w->home.rt, 0, NULL);
     boxlite_runtime_free(w->home.rt);
     w->home.rt = NULL;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Inside libboxlite: locks that are waited for without blocking, helper programs, members of archives, options in rows. */
+/* Inside libboxlite: locks that are waited for without blocking, helper programs, members of archives,
+ * options in rows. */
 #include "api_help.h"
 
 #include <errno.h>
@@ -67,7 +68,7 @@ static void turn(struct bench *b, int *done, double limit)
 static void a_free_lock_is_given_from_the_loop(void **state)
 {
     struct bench *b = *state;
-    struct got g = { .fd = -1 };
+    struct got g = {.fd = -1};
 
     assert_non_null(bx_lock_wait(&b->rt, b->dir, "l", 0, on_lock, &g, NULL));
     assert_int_equal(g.done, 0);
@@ -87,7 +88,7 @@ static void many_wait_for_one_lock_and_each_gets_it_once(void **state)
     int held = bx_lock_try(b->dir, "l"), i, given = 0;
 
     for (i = 0; i < 8; i++) {
-        g[i] = (struct got){ .fd = -1 };
+        g[i] = (struct got){.fd = -1};
         assert_non_null(bx_lock_wait(&b->rt, b->dir, "l", 0, on_lock, &g[i], NULL));
     }
     for (i = 0; i < 5; i++)
@@ -116,7 +117,7 @@ static void many_wait_for_one_lock_and_each_gets_it_once(void **state)
 static void a_killed_holder_lets_go(void **state)
 {
     struct bench *b = *state;
-    struct got g = { .fd = -1 };
+    struct got g = {.fd = -1};
     int fds[2];
     char c;
     pid_t pid;
@@ -144,7 +145,7 @@ static void a_killed_holder_lets_go(void **state)
 static void a_deadline_ends_the_wait(void **state)
 {
     struct bench *b = *state;
-    struct got g = { .fd = -1 };
+    struct got g = {.fd = -1};
     int held = bx_lock_try(b->dir, "l");
 
     assert_non_null(bx_lock_wait(&b->rt, b->dir, "l", bx_now() + 50 * BX_MSEC, on_lock, &g, NULL));
@@ -179,8 +180,8 @@ static void on_progress(void *ud, uint64_t done, uint64_t total)
 
 static struct bx_job *shell(struct bench *b, const char *script, struct said *s)
 {
-    char name[] = "sh", option[] = "-c", text[256], *argv[] = { name, option, text, NULL };
-    struct bx_spawn spawn = { .path = "/bin/sh", .argv = argv };
+    char name[] = "sh", option[] = "-c", text[256], *argv[] = {name, option, text, NULL};
+    struct bx_spawn spawn = {.path = "/bin/sh", .argv = argv};
     struct bx_err err = BX_ERR_INIT;
     struct bx_job *j;
 
@@ -195,10 +196,11 @@ static struct bx_job *shell(struct bench *b, const char *script, struct said *s)
 static void a_helper_is_heard_to_its_end_and_is_no_child_of_ours(void **state)
 {
     struct bench *b = *state;
-    struct said s = { 0 };
+    struct said s = {0};
     struct bx_err err = BX_ERR_INIT;
 
-    bx_job_on_progress(shell(b, "echo progress 3 4 >&5; echo error 8 bad\x1bthing >&5; exit 1", &s), on_progress);
+    bx_job_on_progress(shell(b, "echo progress 3 4 >&5; echo error 8 bad\x1bthing >&5; exit 1", &s),
+                       on_progress);
     turn(b, &s.done, 10);
     assert_int_equal(s.progress, 3004);
     assert_int_equal(bx_job_unpack_result(s.text, strlen(s.text), &err), -BX_EIMAGE);
@@ -213,7 +215,7 @@ static void a_helper_is_heard_to_its_end_and_is_no_child_of_ours(void **state)
 static void a_killed_helper_is_not_heard_of_again(void **state)
 {
     struct bench *b = *state;
-    struct said s = { 0 };
+    struct said s = {0};
 
     assert_null(bx_job_kill(shell(b, "sleep 100", &s)));
     bx_loop_dispatch(b->rt.loop, 50);
@@ -224,9 +226,10 @@ static void a_killed_helper_is_not_heard_of_again(void **state)
 static void members_are_found_by_name_content_and_link(void **state)
 {
 #define HEX "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-    static const char text[] = "progress 1 2\nmember 4096 10 " HEX " ./a%20b/layer.tar\nlink c/layer.tar ../a%20b/layer.tar\n"
-                               "link loop loop\nok 1 10\n";
-    struct bx_members m = { 0 };
+    static const char text[] =
+        "progress 1 2\nmember 4096 10 " HEX " ./a%20b/layer.tar\nlink c/layer.tar ../a%20b/layer.tar\n"
+        "link loop loop\nok 1 10\n";
+    struct bx_members m = {0};
     const struct bx_member *found;
 
     (void)state;
@@ -248,7 +251,7 @@ static void members_are_found_by_name_content_and_link(void **state)
 static void options_survive_their_row(void **state)
 {
     CBoxliteOptions *o = NULL, *back = NULL;
-    const char *args[] = { "a", "", "c d" };
+    const char *args[] = {"a", "", "c d"};
     char *json = NULL;
 
     (void)state;

@@ -32,7 +32,7 @@ static int group_setup(void **state)
 {
     const char *mkimage = getenv("BX_TEST_MKIMAGE");
     CBoxliteImageHandle *images = NULL;
-    struct answer a = { 0 };
+    struct answer a = {0};
     CBoxliteRuntime *rt;
     char layout[96];
 
@@ -40,14 +40,14 @@ static int group_setup(void **state)
     snprintf(home_path, sizeof(home_path), "/tmp/bx-boxes-XXXXXX");
     assert_non_null(mkdtemp(home_path));
     snprintf(layout, sizeof(layout), "%s/layout", home_path);
-    run_program((const char *const[]){ "python3", mkimage ? mkimage : "mkimage.py", "busybox", layout, NULL });
+    run_program((const char *const[]){"python3", mkimage ? mkimage : "mkimage.py", "busybox", layout, NULL});
     rt = open_runtime(home_path);
     assert_int_equal(boxlite_runtime_images(rt, &images, NULL), Ok);
     assert_int_equal(boxlite_image_load(images, layout, IMAGE, on_pulled, &a, NULL), Ok);
     DRAIN_UNTIL(rt, a.done);
     ASSERT_ANSWER(a, Ok);
     boxlite_free_image_pull_result(a.result);
-    a = (struct answer){ 0 };
+    a = (struct answer){0};
     boxlite_image_list(images, on_images, &a, NULL);
     DRAIN_UNTIL(rt, a.done);
     assert_int_equal(((CImageInfoList *)a.result)->count, 1);
@@ -61,7 +61,7 @@ static int group_setup(void **state)
 static int group_teardown(void **state)
 {
     (void)state;
-    run_program((const char *const[]){ "rm", "-rf", home_path, NULL });
+    run_program((const char *const[]){"rm", "-rf", home_path, NULL});
     return 0;
 }
 
@@ -89,13 +89,13 @@ static int count_entries(const char *dir)
 static int teardown(void **state)
 {
     CBoxliteRuntime *rt = *state;
-    struct answer a = { 0 };
+    struct answer a = {0};
 
     boxlite_list_info(rt, on_box_list, &a, NULL);
     DRAIN_UNTIL(rt, a.done);
     CBoxInfoList *l = a.result;
     for (int i = 0; i < l->count; i++) {
-        struct answer r = { 0 };
+        struct answer r = {0};
 
         boxlite_remove(rt, l->items[i].id, 1, on_plain, &r, NULL);
         DRAIN_UNTIL(rt, r.done);
@@ -104,7 +104,7 @@ static int teardown(void **state)
     boxlite_free_box_info_list(l);
     assert_int_equal(count_entries("boxes"), 0);
     assert_int_equal(count_entries("tmp"), 0);
-    boxlite_runtime_shutdown(rt, 20, on_plain, &(struct answer){ 0 }, NULL);
+    boxlite_runtime_shutdown(rt, 20, on_plain, &(struct answer){0}, NULL);
     boxlite_runtime_drain(rt, 100, NULL);
     boxlite_runtime_free(rt);
     return 0;
@@ -145,10 +145,10 @@ static void ended(int code, void *ud)
 
 static CExecutionHandle *sh_start(CBoxHandle *box, const char *script)
 {
-    const char *args[] = { "-c", script };
-    BoxliteCommand c = { .command = "sh", .args = args, .argc = 2 };
+    const char *args[] = {"-c", script};
+    BoxliteCommand c = {.command = "sh", .args = args, .argc = 2};
     CExecutionHandle *x = NULL;
-    CBoxliteError e = { Ok, NULL };
+    CBoxliteError e = {Ok, NULL};
 
     if (boxlite_box_exec(box, &c, &x, &e) != Ok)
         fail_msg("%s", e.message);
@@ -159,7 +159,7 @@ static CExecutionHandle *sh_start(CBoxHandle *box, const char *script)
 static char *sh(CBoxliteRuntime *rt, CBoxHandle *box, const char *script, int code)
 {
     CExecutionHandle *x = sh_start(box, script);
-    struct output o = { 0 };
+    struct output o = {0};
 
     boxlite_execution_stdin_close(x, NULL);
     boxlite_execution_on_stdout(x, collect, &o, NULL);
@@ -184,12 +184,12 @@ static void plain(CBoxliteRuntime *rt, BoxliteErrorCode rc, struct answer *a, Bo
     assert_int_equal(rc, Ok);
     DRAIN_UNTIL(rt, a->done);
     ASSERT_ANSWER(*a, want);
-    *a = (struct answer){ 0 };
+    *a = (struct answer){0};
 }
 
 static CBoxHandle *again(CBoxliteRuntime *rt, const char *name)
 {
-    struct answer a = { 0 };
+    struct answer a = {0};
 
     boxlite_get(rt, name, on_box, &a, NULL);
     DRAIN_UNTIL(rt, a.done);
@@ -199,7 +199,7 @@ static CBoxHandle *again(CBoxliteRuntime *rt, const char *name)
 
 static char *fact(CBoxliteRuntime *rt, CBoxHandle *box, const char *key)
 {
-    struct answer a = { 0 };
+    struct answer a = {0};
     char *copy = NULL;
 
     boxlite_box_details(box, on_info, &a, NULL);
@@ -226,7 +226,7 @@ static void a_box_starts_by_its_first_command_and_keeps_its_disk(void **state)
 {
     CBoxliteRuntime *rt = *state;
     CBoxHandle *box = idle_box(rt, "keeper");
-    struct answer a = { 0 };
+    struct answer a = {0};
     char *engine, *jail;
 
     expect(rt, box, "echo kept > /root/file; sync; echo $((6 * 7))", "42\n");
@@ -251,8 +251,13 @@ static void two_starts_of_one_image_are_two_machines(void **state)
 {
     CBoxliteRuntime *rt = *state;
     CBoxHandle *a = idle_box(rt, "a"), *b = idle_box(rt, "b");
-    char *ra = sh(rt, a, "hostname; cat /proc/sys/kernel/random/boot_id; head -c 16 /dev/urandom | md5sum; echo x > /mine", 0);
-    char *rb = sh(rt, b, "hostname; cat /proc/sys/kernel/random/boot_id; head -c 16 /dev/urandom | md5sum; test ! -e /mine", 0);
+    char *ra = sh(
+        rt, a,
+        "hostname; cat /proc/sys/kernel/random/boot_id; head -c 16 /dev/urandom | md5sum; echo x > /mine", 0);
+    char *rb =
+        sh(rt, b,
+           "hostname; cat /proc/sys/kernel/random/boot_id; head -c 16 /dev/urandom | md5sum; test ! -e /mine",
+           0);
     char *la = strchr(ra, '\n') + 1, *lb = strchr(rb, '\n') + 1;
 
     assert_int_equal(strncmp(ra, "a\n", 2), 0);
@@ -268,9 +273,9 @@ static void the_main_process_is_held_before_it_starts_and_ends_the_box(void **st
 {
     CBoxliteRuntime *rt = *state;
     CBoxliteOptions *o = options_of(IMAGE, "main");
-    const char *cmd[] = { "sh", "-c", "read line; echo got $line; exit 5" };
-    struct answer a = { 0 };
-    struct output out = { 0 };
+    const char *cmd[] = {"sh", "-c", "read line; echo got $line; exit 5"};
+    struct answer a = {0};
+    struct output out = {0};
     CExecutionHandle *x;
     CBoxHandle *box;
     char *id;
@@ -289,8 +294,9 @@ static void the_main_process_is_held_before_it_starts_and_ends_the_box(void **st
     boxlite_free_string(id);
     boxlite_execution_on_stdout(x, collect, &out, NULL);
     boxlite_execution_on_exit(x, ended, &out, NULL);
-    assert_int_equal(boxlite_execution_stdin_write(x, (const uint8_t *)"early\n", 6, NULL), Ok); /* before there is a machine */
-    a = (struct answer){ 0 };
+    assert_int_equal(boxlite_execution_stdin_write(x, (const uint8_t *)"early\n", 6, NULL),
+                     Ok); /* before there is a machine */
+    a = (struct answer){0};
     plain(rt, boxlite_start_box(box, on_plain, &a, NULL), &a, Ok);
     DRAIN_UNTIL(rt, out.exits);
     assert_string_equal(out.data, "got early\n");
@@ -308,8 +314,8 @@ static void a_main_process_that_cannot_run_fails_the_start(void **state)
 {
     CBoxliteRuntime *rt = *state;
     CBoxliteOptions *o = options_of(IMAGE, "nomain");
-    const char *cmd[] = { "no-such-program" };
-    struct answer a = { 0 };
+    const char *cmd[] = {"no-such-program"};
+    struct answer a = {0};
     CBoxHandle *box;
 
     boxlite_options_set_cmd(o, cmd, 1);
@@ -327,18 +333,19 @@ static void fifty_posted_commands_all_answer(void **state)
 {
     CBoxliteRuntime *rt = *state;
     CBoxHandle *box = idle_box(rt, NULL);
-    struct answer started[50] = { 0 }, waits[50] = { 0 };
+    struct answer started[50] = {0}, waits[50] = {0};
     BoxliteExecOptions closed = BOXLITE_EXEC_OPTIONS_INIT;
     int i;
 
     closed.stdin_closed = 1;
     for (i = 0; i < 50; i++) {
         char script[32];
-        const char *args[] = { "-c", script };
+        const char *args[] = {"-c", script};
 
         snprintf(script, sizeof(script), "exit %d", i);
-        assert_int_equal(boxlite_box_exec_post(box, &(BoxliteCommand){ .command = "sh", .args = args, .argc = 2 }, &closed, on_exec,
-                                               &started[i], NULL),
+        assert_int_equal(boxlite_box_exec_post(box,
+                                               &(BoxliteCommand){.command = "sh", .args = args, .argc = 2},
+                                               &closed, on_exec, &started[i], NULL),
                          Ok);
     }
     for (i = 0; i < 50; i++) {
@@ -359,13 +366,16 @@ static void results_tell_how_a_command_ended(void **state)
     CBoxliteRuntime *rt = *state;
     CBoxHandle *box = idle_box(rt, NULL);
     BoxliteExecutionResult r = BOXLITE_EXECUTION_RESULT_INIT;
-    const char *args[] = { "100" };
-    struct answer a = { 0 };
+    const char *args[] = {"100"};
+    struct answer a = {0};
     CExecutionHandle *x = NULL;
     double began;
 
-    assert_int_equal(boxlite_box_exec(box, &(BoxliteCommand){ .command = "sleep", .args = args, .argc = 1, .timeout_secs = 0.5 }, &x, NULL),
-                     Ok);
+    assert_int_equal(
+        boxlite_box_exec(box,
+                         &(BoxliteCommand){.command = "sleep", .args = args, .argc = 1, .timeout_secs = 0.5},
+                         &x, NULL),
+        Ok);
     boxlite_execution_wait(x, on_wait, &a, NULL);
     DRAIN_UNTIL(rt, a.done);
     assert_int_equal(a.number, 143);
@@ -375,7 +385,7 @@ static void results_tell_how_a_command_ended(void **state)
     boxlite_execution_free(x);
 
     x = sh_start(box, "sleep 100 & sleep 100 & wait");
-    a = (struct answer){ 0 };
+    a = (struct answer){0};
     plain(rt, boxlite_execution_kill(x, on_plain, &a, NULL), &a, Ok);
     boxlite_execution_wait(x, on_wait, &a, NULL);
     DRAIN_UNTIL(rt, a.done);
@@ -387,11 +397,11 @@ static void results_tell_how_a_command_ended(void **state)
     expect(rt, box, "pidof sleep; true", ""); /* the whole tree */
 
     x = sh_start(box, "trap 'exit 9' USR1; echo ready; while :; do sleep 0.05; done");
-    struct output out = { 0 };
+    struct output out = {0};
     boxlite_execution_on_stdout(x, collect, &out, NULL);
     boxlite_execution_on_exit(x, ended, &out, NULL);
     DRAIN_UNTIL(rt, out.len > 0);
-    a = (struct answer){ 0 };
+    a = (struct answer){0};
     plain(rt, boxlite_execution_signal(x, SIGUSR1, on_plain, &a, NULL), &a, Ok);
     DRAIN_UNTIL(rt, out.exits);
     assert_int_equal(out.code, 9);
@@ -433,8 +443,8 @@ static void stdin_and_output_carry_megabytes(void **state)
 {
     CBoxliteRuntime *rt = *state;
     CBoxHandle *box = idle_box(rt, NULL);
-    struct feeder f = { .x = sh_start(box, "tee /dev/stderr | wc -c"), .total = 8 << 20 };
-    struct output out = { 0 }, err = { 0 };
+    struct feeder f = {.x = sh_start(box, "tee /dev/stderr | wc -c"), .total = 8 << 20};
+    struct output out = {0}, err = {0};
 
     boxlite_execution_on_stdout(f.x, collect, &out, NULL);
     boxlite_execution_on_stderr(f.x, collect, &err, NULL);
@@ -454,21 +464,22 @@ static void a_detached_command_is_taken_up_by_another_runtime(void **state)
 {
     CBoxliteRuntime *rt = *state, *other = open_runtime(home_path);
     CBoxHandle *box = idle_box(rt, "shared"), *there;
-    const char *args[] = { "-c", "echo before; sleep 1; echo after; exit 4" };
+    const char *args[] = {"-c", "echo before; sleep 1; echo after; exit 4"};
     BoxliteExecOptions options = BOXLITE_EXEC_OPTIONS_INIT;
-    struct answer a = { 0 };
-    struct output out = { 0 };
+    struct answer a = {0};
+    struct output out = {0};
     char *id;
 
     options.detached = 1;
-    boxlite_box_exec_post(box, &(BoxliteCommand){ .command = "sh", .args = args, .argc = 2 }, &options, on_exec, &a, NULL);
+    boxlite_box_exec_post(box, &(BoxliteCommand){.command = "sh", .args = args, .argc = 2}, &options, on_exec,
+                          &a, NULL);
     DRAIN_UNTIL(rt, a.done);
     ASSERT_ANSWER(a, Ok);
     id = boxlite_execution_id(a.result);
     boxlite_execution_free(a.result);
     boxlite_runtime_drain(rt, 50, NULL);
     there = again(other, "shared");
-    a = (struct answer){ 0 };
+    a = (struct answer){0};
     boxlite_box_attach_execution(there, id, on_exec, &a, NULL);
     DRAIN_UNTIL(other, a.done);
     ASSERT_ANSWER(a, Ok);
@@ -503,7 +514,8 @@ static void boxes_end_with_their_runtime_unless_detached(void **state)
     expect(rt, box, "cat /tmp/mark", "up\n"); /* the same machine */
     boxlite_box_free(box);
     box = again(rt, "mine");
-    for (status = fact(rt, box, "status"); strcmp(status, "running") == 0 && seconds() < end; status = fact(rt, box, "status")) {
+    for (status = fact(rt, box, "status"); strcmp(status, "running") == 0 && seconds() < end;
+         status = fact(rt, box, "status")) {
         free(status);
         usleep(20000);
     }
@@ -516,7 +528,7 @@ static void shutdown_stops_what_is_not_detached_and_removes_what_goes_with_it(vo
 {
     CBoxliteRuntime *rt = *state, *other = open_runtime(home_path);
     CBoxliteOptions *o = options_of(IMAGE, "fleeting"); /* auto_remove by default */
-    struct answer a = { 0 };
+    struct answer a = {0};
     CBoxHandle *box;
 
     boxlite_options_set_memory(o, 256);
@@ -527,7 +539,7 @@ static void shutdown_stops_what_is_not_detached_and_removes_what_goes_with_it(vo
     ASSERT_ANSWER(a, Ok);
     boxlite_box_free(box);
     boxlite_runtime_free(other);
-    a = (struct answer){ 0 };
+    a = (struct answer){0};
     boxlite_get(rt, "fleeting", on_box, &a, NULL);
     DRAIN_UNTIL(rt, a.done);
     ASSERT_ANSWER(a, NotFound);
@@ -537,7 +549,7 @@ static void two_runtimes_that_start_one_box_get_the_same_machine(void **state)
 {
     CBoxliteRuntime *rt = *state, *other = open_runtime(home_path);
     CBoxHandle *box = idle_box(rt, "wanted"), *there = again(other, "wanted");
-    struct answer a = { 0 }, b = { 0 };
+    struct answer a = {0}, b = {0};
     double end = seconds() + 60;
 
     boxlite_start_box(box, on_plain, &a, NULL);
@@ -566,11 +578,11 @@ static void a_runtime_freed_in_the_middle_of_a_start_leaves_nothing_half_made(vo
     for (i = 0; i < 10; i++, step += 0.04) {
         CBoxliteRuntime *other = open_runtime(home_path);
         CBoxHandle *box = idle_box(other, NULL);
-        struct answer a = { 0 };
+        struct answer a = {0};
         double end = seconds() + step;
 
         if (i % 3 == 0)
-            run_program((const char *const[]){ "find", home_path, "-name", "*.ext4", "-delete", NULL });
+            run_program((const char *const[]){"find", home_path, "-name", "*.ext4", "-delete", NULL});
         boxlite_start_box(box, on_plain, &a, NULL);
         do
             boxlite_runtime_drain(other, 5, NULL);
@@ -587,7 +599,7 @@ static void a_kvm_that_is_demanded_and_not_to_be_had_is_refused_with_the_reason(
 {
     CBoxliteRuntime *rt = *state;
     CBoxliteOptions *o = options_of(IMAGE, NULL);
-    struct answer a = { 0 };
+    struct answer a = {0};
     CBoxHandle *box;
     double began;
     char *reason;
@@ -601,7 +613,7 @@ static void a_kvm_that_is_demanded_and_not_to_be_had_is_refused_with_the_reason(
     boxlite_info_free(a.result);
     boxlite_options_set_engine(o, "kvm");
     box = make_box(rt, o);
-    a = (struct answer){ 0 };
+    a = (struct answer){0};
     began = seconds();
     boxlite_start_box(box, on_plain, &a, NULL);
     DRAIN_UNTIL(rt, a.done);
@@ -619,7 +631,7 @@ static void remove_by_force_is_quick_and_leaves_no_child(void **state)
     CBoxliteRuntime *rt = *state;
     CBoxHandle *box = idle_box(rt, "victim");
     CExecutionHandle *x = sh_start(box, "sleep 1000");
-    struct answer a = { 0 }, wait = { 0 };
+    struct answer a = {0}, wait = {0};
     double began;
 
     boxlite_execution_wait(x, on_wait, &wait, NULL);
