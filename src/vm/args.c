@@ -6,6 +6,8 @@
  * and state differ). Choices that were measured, not guessed:
  *   cpu max,erms=off,fsrm=off   without the promise of fast string moves guest code uses vector copies, which TCG runs several
  *                               times faster
+ *   vmx=off,svm=off             no nested virtualisation: the kernel's shadow page tables for it are where guests have escaped, and
+ *                               "host" has it on by default (TCG emulates SVM only)
  *   tsc_early_khz, tsc=reliable without them the boot hangs under load, or the guest's clock falls back to ticks
  *   rtc=on                      without it the kernel waits a second for a clock that is not there
  *   no network, balloon or random device: none is needed, each is surface
@@ -51,7 +53,7 @@ static void add_machine(struct builder *b, const struct bx_vm_args *a)
                       : "microvm,x-option-roms=off,isa-serial=on,rtc=on,pit=off,pic=off,memory-backend=m,"
                         "suppress-vmdesc=on,kernel-irqchip=on");
     add2(b, "-accel", tcg ? "tcg,tb-size=32" : "kvm");
-    add2(b, "-cpu", tcg ? "max,erms=off,fsrm=off" : "host");
+    add2(b, "-cpu", tcg ? "max,erms=off,fsrm=off,svm=off" : "host,vmx=off,svm=off");
     add(b, "-m");
     add_heap(b, bx_strf("%u", s->memory_mib));
     add(b, "-smp");

@@ -16,8 +16,10 @@
  */
 #include "vm/template.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,6 +42,7 @@
 #define KEY_MAX 65536
 #define FILES_TEXT_MAX 65536
 #define MIB (1024ull * 1024)
+#define SWEEP_MAX 1024 /* entries looked at */
 
 void bx_template_done(struct bx_template *t)
 {
@@ -157,6 +160,37 @@ int bx_template_lock(int templates_fd, const char *name, struct bx_err *err)
     return r ? bx_fail(err, BX_ESTORAGE, errno, "lock %s", file) : BX_TAKE_FD(fd);
 }
 
+/* ".NAME.new", of a maker that was killed; not of one that is at work: it holds the lock. */
+static void remove_unfinished(int templates_fd, const char *entry)
+{
+    bx_cleanup_free char *lock = bx_strf("%.*s.lock", (int)strlen(entry) - 5, entry + 1);
+    bx_cleanup_close int fd = lock ? openat(templates_fd, lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600) : -1;
+
+    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+        (void)bx_rm_rf(templates_fd, entry);
+}
+
+void bx_template_sweep(int templates_fd)
+{
+    int fd = openat(templates_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    struct dirent *e;
+
+    if (!d) {
+        bx_close(fd);
+        return;
+    }
+    for (int i = 0; i < SWEEP_MAX && (e = readdir(d)); i++) {
+        if (e->d_name[0] != '.' || strlen(e->d_name) < 6)
+            continue;
+        if (bx_ends_with(e->d_name, ".new"))
+            remove_unfinished(templates_fd, e->d_name);
+        else if (bx_ends_with(e->d_name, ".old"))
+            (void)bx_rm_rf(templates_fd, e->d_name);
+    }
+    closedir(d);
+}
+
 /* --- making --- */
 
 enum maker_state { MAKER_BOOTING, MAKER_QUIET, MAKER_SAVING, MAKER_ENDING, MAKER_DONE };
@@ -272,7 +306,8 @@ static void on_exit_status(void *ud, int status)
 {
     struct bx_template_maker *m = ud;
     struct bx_err err = BX_ERR_INIT;
-    char what[200];
+    const char *why = bx_qemu_why(m->qemu);
+    char what[BX_ERR_MSG_MAX];
 
     if (m->state == MAKER_ENDING && !m->why.code) {
         int r = publish(m, &err);
@@ -280,8 +315,9 @@ static void on_exit_status(void *ud, int status)
         finish(m, r ? &err : NULL);
         return;
     }
-    (void)snprintf(what, sizeof(what), "the machine ended with status %d %s%s", status,
-                   m->state == MAKER_BOOTING ? "before its agent was there" : "while it was saved", bx_qemu_why(m->qemu));
+    (void)snprintf(what, sizeof(what), "the machine ended with status %d %s%s%s%s", status,
+                   m->state == MAKER_BOOTING ? "before its agent was there" : "while it was saved", *why ? ": " : "", why,
+                   status == 128 + SIGBUS ? " (its memory could not be written: is the disk full?)" : "");
     fail_with_console(m, what);
 }
 
@@ -383,6 +419,7 @@ static int make_files(struct bx_template_maker *m, struct bx_err *err)
     if (!m->tmp_name)
         return bx_fail(err, BX_EINTERNAL, ENOMEM, "template");
     (void)bx_rm_rf(c->templates_fd, m->tmp_name);
+    bx_template_sweep(c->templates_fd);
     if (mkdirat(c->templates_fd, m->tmp_name, 0700))
         return bx_fail(err, BX_ESTORAGE, errno, "make template %s", c->key->name);
     m->dir_fd = openat(c->templates_fd, m->tmp_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

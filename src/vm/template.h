@@ -29,6 +29,9 @@ int bx_template_open(int templates_fd, const struct bx_vm_key *key, const struct
 /* Removes a template that does not restore. Boxes that run on it are not disturbed. */
 int bx_template_remove(int templates_fd, const char *name, struct bx_err *err);
 
+/* Removes what makers and removers that were killed have left, of every template: up to the size of a machine's memory each. */
+void bx_template_sweep(int templates_fd);
+
 /* Waits (blocks) for the right to make it: an exclusive flock on <name>.lock. Closing the descriptor gives it up. Descriptor or negative. */
 int bx_template_lock(int templates_fd, const char *name, struct bx_err *err);
 
