@@ -173,7 +173,7 @@ static int receive_note(int fd, struct bx_jail_note *ret, pid_t *ret_pid)
 static int listen_to_child(struct attempt *a, struct bx_jail_child *ret, enum bx_jail_step *ret_step,
                            struct bx_err *err)
 {
-    struct bx_jail_note note;
+    struct bx_jail_note note = { 0 };
     bool ready = false;
     pid_t pid = -1;
     int r;

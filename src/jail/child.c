@@ -230,9 +230,8 @@ static void become(struct child *c)
         return;
     if (syscall(SYS_setgroups, 0, NULL) || syscall(SYS_setresgid, plan->gid, plan->gid, plan->gid) ||
         syscall(SYS_setresuid, plan->uid, plan->uid, plan->uid))
-        settle(c, BX_JAIL_UID, errno, "change the user");
-    else
-        c->note.applied |= BX_JAIL_UID;
+        fail(c, BX_STEP_OTHER, errno, "change the user", NULL); /* required or not: never on as root */
+    c->note.applied |= BX_JAIL_UID;
 }
 
 static void drop_capabilities(struct child *c)

@@ -6,7 +6,8 @@
  * grants them); what an older kernel does not know it does not deny, with these consequences:
  *   ABI 1  moving files between directories is always denied      ABI 3  before it, files can be truncated
  *   ABI 4  before it, TCP is not restricted (seccomp forbids sockets)   ABI 5  before it, ioctl of devices is not
- *   ABI 6  before it, signals and abstract sockets of others are not restricted (seccomp forbids both)
+ *   ABI 6  before it, abstract sockets of others are not restricted (seccomp forbids sockets), and neither are
+ *          signals: the filter forbids kill, but QEMU needs tgkill, which names any process of its user
  */
 #include "jail/landlock.h"
 

@@ -154,6 +154,8 @@ static int place(int rootfd, int fd, const struct bx_jail_mount *m)
     struct stat st;
     int r;
 
+    if (!target) /* bx_jail_plan_check has seen to it */
+        return -EINVAL;
     if (fstat(fd, &st))
         return -errno;
     r = make_point(rootfd, target, S_ISDIR(st.st_mode));

@@ -34,6 +34,7 @@ enum rule_kind {
     R_ALLOW,
     R_ENOSYS,      /* "this kernel has none": libraries fall back */
     R_EACCES,
+    R_SELF,        /* prlimit64: only the caller's own limits */
     R_THREAD,      /* clone: only a thread of this process, no namespace */
     R_OPEN_READ,   /* openat: read-only, creates nothing; else EACCES */
     R_NO_EXEC_MAP, /* mmap, mprotect: never executable */
@@ -52,7 +53,8 @@ static const struct rule rules_core[] = {
     A(fstat), A(munmap), A(mremap), A(madvise), A(brk), A(poll), A(ppoll), A(futex), A(set_robust_list), A(rseq),
     A(gettid), A(getpid), A(exit), A(exit_group), A(clock_nanosleep), A(nanosleep), A(clock_gettime), A(gettimeofday),
     A(rt_sigprocmask), A(rt_sigreturn), A(getrandom), A(sched_yield), A(restart_syscall), A(fsync), A(fdatasync),
-    A(ftruncate), A(prlimit64), A(getuid), A(getgid), A(geteuid), A(getegid),
+    A(ftruncate), A(getuid), A(getgid), A(geteuid), A(getegid),
+    { SCMP_SYS(prlimit64), R_SELF },
     { SCMP_SYS(clone3), R_ENOSYS },
     { SCMP_SYS(io_uring_setup), R_ENOSYS },
 };
@@ -65,7 +67,6 @@ static const struct rule rules_qemu_run[] = {
     /* KVM: kicking and draining the signal of a virtual CPU */
     A(rt_sigtimedwait), A(rt_sigpending), A(membarrier), A(sync_file_range),
     { SCMP_SYS(clone), R_THREAD },
-    /* a library that looks for a file after the lock gets an answer, not the file */
 };
 
 /* QEMU from its exec on, on top of the above. */
@@ -93,7 +94,7 @@ static const struct rule rules_shim[] = {
     A(waitid), A(wait4), A(pidfd_send_signal), A(pidfd_open), A(kill), A(pipe2), A(openat), A(openat2), A(unlinkat),
     A(unlink), A(renameat), A(renameat2), A(rename), A(mkdirat), A(fchmod), A(fchmodat), A(flock), A(getdents64), A(access),
     A(faccessat), A(faccessat2), A(readlink), A(readlinkat), A(statx), A(stat), A(lstat), A(sysinfo), A(uname),
-    A(getrusage), A(times), A(clock_getres), A(umask), A(memfd_create), A(sched_getaffinity), A(process_vm_readv),
+    A(getrusage), A(times), A(clock_getres), A(umask), A(memfd_create), A(sched_getaffinity),
     A(rmdir), A(close_range), A(statfs), A(getcwd), A(prctl), A(sigaltstack),
     { SCMP_SYS(ioctl), R_ALLOW },
     { SCMP_SYS(mmap), R_NO_EXEC_MAP }, { SCMP_SYS(mprotect), R_NO_EXEC_MAP },
@@ -156,6 +157,9 @@ static int add_rule(scmp_filter_ctx ctx, const struct rule *rule)
         return seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), rule->nr, 0);
     case R_EACCES:
         return seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EACCES), rule->nr, 0);
+    case R_SELF: /* 0 is the caller; the kernel looks at the lower half of a pid */
+        return seccomp_rule_add(ctx, SCMP_ACT_ALLOW, rule->nr, 1,
+                                SCMP_A0(SCMP_CMP_MASKED_EQ, 0xffffffffu, 0));
     case R_THREAD:
         return seccomp_rule_add(ctx, SCMP_ACT_ALLOW, rule->nr, 1,
                                 SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_CHECKED, CLONE_VM | CLONE_THREAD | CLONE_SIGHAND));

@@ -124,6 +124,8 @@ static long peek_init(void)
     return syscall(SYS_process_vm_readv, 1, NULL, 0, NULL, 0, 0);
 }
 
+static long limit_init(void) { return syscall(SYS_prlimit64, 1, 7 /* RLIMIT_NOFILE */, NULL, NULL); }
+
 static long mount_tmpfs(void) { return mount("none", "/", "tmpfs", 0, NULL); }
 static long umount_root(void) { return umount2("/", MNT_DETACH); }
 static long new_mount_api(void) { return syscall(SYS_fsopen, "tmpfs", 0); }
@@ -204,8 +206,8 @@ static const struct attempt {
     T(unlink_self), T(make_dir), T(mem_write), T(mem_truncate), T(mem_punch), T(mem_map_shared), T(mem_chmod),
     T(mem_remap_writable), T(sock_inet), T(sock_unix), T(sock_netlink), T(sock_pair), T(sock_connect), T(sock_accept),
     T(exec_shell), T(exec_self), T(exec_memfd), T(fork_child), T(vfork_child), T(clone_userns), T(clone3_child), T(ptrace_me),
-    T(ptrace_init), T(kill_init), T(kill_all), T(pidfd_init), T(peek_init), T(mount_tmpfs), T(umount_root), T(new_mount_api),
-    T(unshare_user), T(unshare_fs), T(set_ns), T(do_chroot), T(set_uid_0), T(set_host_name), T(do_bpf), T(do_perf),
+    T(ptrace_init), T(kill_init), T(kill_all), T(pidfd_init), T(peek_init), T(limit_init), T(mount_tmpfs), T(umount_root),
+    T(new_mount_api), T(unshare_user), T(unshare_fs), T(set_ns), T(do_chroot), T(set_uid_0), T(set_host_name), T(do_bpf), T(do_perf),
     T(do_keyctl), T(do_userfaultfd), T(do_io_uring), T(do_module), T(do_reboot), T(do_personality), T(do_open_by_handle),
     T(shm_get), T(is_root), T(do_prctl), T(has_caps), T(list_fds), T(list_root), T(succeed),
 };

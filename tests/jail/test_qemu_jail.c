@@ -24,8 +24,8 @@ static const char *const refused[] = {
     "open_passwd", "open_proc", "open_sys", "open_dev", "open_dotdot", "create_file", "write_self", "unlink_self", "make_dir",
     "mem_write", "mem_truncate", "mem_punch", "mem_map_shared", "mem_chmod", "mem_remap_writable", "sock_inet", "sock_unix",
     "sock_netlink", "sock_pair", "sock_connect", "sock_accept", "exec_shell", "exec_memfd", "fork_child", "vfork_child",
-    "clone_userns", "clone3_child", "ptrace_me", "ptrace_init", "kill_init", "kill_all", "pidfd_init", "peek_init", "mount_tmpfs",
-    "umount_root", "new_mount_api", "unshare_user", "unshare_fs", "set_ns", "do_chroot", "set_uid_0", "set_host_name", "do_bpf",
+    "clone_userns", "clone3_child", "ptrace_me", "ptrace_init", "kill_init", "kill_all", "pidfd_init", "peek_init", "limit_init",
+    "mount_tmpfs", "umount_root", "new_mount_api", "unshare_user", "unshare_fs", "set_ns", "do_chroot", "set_uid_0", "set_host_name", "do_bpf",
     "do_perf", "do_keyctl", "do_userfaultfd", "do_io_uring", "do_module", "do_reboot", "do_personality", "do_open_by_handle",
     "shm_get", "is_root", "has_caps",
 };

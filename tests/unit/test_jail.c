@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -267,6 +268,31 @@ static void what_cannot_be_had_is_reported(void **state)
     assert_non_null(strstr(err.msg, "control group"));
 }
 
+/* In a user namespace without that user: an error, not a program that goes on as root. */
+static void a_user_that_cannot_be_become_is_an_error(void **state)
+{
+    char *argv[] = { (char *)"/bin/sh", (char *)"-c", (char *)"exit 0", NULL };
+    struct bx_jail_plan p = shell_plan(argv);
+    struct bx_jail_child c = BX_JAIL_CHILD_INIT;
+    struct bx_err err = BX_ERR_INIT;
+    int status = 0;
+    pid_t pid = fork();
+
+    (void)state;
+    if (pid == 0) {
+        if (syscall(SYS_unshare, CLONE_NEWUSER))
+            _exit(77);
+        p.layers = BX_JAIL_NNP | BX_JAIL_CAPS | BX_JAIL_UID;
+        p.required = 0;
+        p.uid = p.gid = 12345;
+        _exit(bx_jail_spawn(&p, &c, &err) < 0 && strstr(err.msg, "change the user") ? 0 : 1);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    if (WEXITSTATUS(status) == 77)
+        skip();
+    assert_int_equal(status, 0);
+}
+
 /* The program and its supervisor are in the group, and the group is gone with them. */
 static void check_group(struct bx_cgroup *cg)
 {
@@ -364,6 +390,7 @@ int main(void)
         cmocka_unit_test(killing_the_supervisor_ends_the_program_without_a_pid_namespace_too),
         cmocka_unit_test(a_bad_plan_is_refused),
         cmocka_unit_test(what_cannot_be_had_is_reported),
+        cmocka_unit_test(a_user_that_cannot_be_become_is_an_error),
         cmocka_unit_test(a_control_group_holds_the_program_and_its_supervisor),
         cmocka_unit_test(a_v2_control_group_is_entered_by_clone),
         cmocka_unit_test(every_profile_compiles),
