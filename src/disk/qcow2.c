@@ -85,6 +85,21 @@ int bx_qcow2_create(int fd, uint64_t virtual_size, struct bx_err *err)
     return 0;
 }
 
+/*
+ * The image is written by a QEMU that may have been taken over: a header that names another file, or wants a
+ * feature we never ask for, is not ours any more. Dirty and corrupt (bits 0 and 1) are QEMU's own notes.
+ */
+static const char *foreign_part(const uint8_t *header)
+{
+    if (get_be32(header + 8) || get_be32(header + 12))
+        return "a backing file";
+    if (get_be32(header + 32))
+        return "encryption";
+    if (get_be32(header + 72) || get_be32(header + 76) & ~3U)
+        return "a feature that boxes do not use";
+    return NULL;
+}
+
 int bx_qcow2_size(int fd, uint64_t *ret_size, struct bx_err *err)
 {
     uint8_t header[HEADER_LENGTH];
@@ -97,6 +112,10 @@ int bx_qcow2_size(int fd, uint64_t *ret_size, struct bx_err *err)
         return bx_fail(err, BX_ESTORAGE, 0, "not a qcow2 image");
     if (get_be32(header + 4) != 3)
         return bx_fail(err, BX_EUNSUPPORTED, 0, "qcow2 version %u, expected 3", get_be32(header + 4));
+    const char *foreign = foreign_part(header);
+    if (foreign)
+        return bx_fail(err, BX_ESTORAGE, 0, "the box's disk has been tampered with: its header asks for %s",
+                       foreign);
     uint64_t size = (uint64_t)get_be32(header + 24) << 32 | get_be32(header + 28);
     if (size > BX_QCOW2_SIZE_MAX)
         return bx_fail(err, BX_ESTORAGE, 0, "qcow2 header states an absurd size (%llu bytes)",

@@ -17,7 +17,8 @@
  */
 int bx_qcow2_create(int fd, uint64_t virtual_size, struct bx_err *err);
 
-/* The virtual size that the header of the image in fd states. */
+/* The virtual size that the header of the image in fd states. A header that asks for more than bx_qcow2_create
+ * writes (another file, encryption, other features) is refused. */
 int bx_qcow2_size(int fd, uint64_t *ret_size, struct bx_err *err);
 
 #endif

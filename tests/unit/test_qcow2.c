@@ -87,12 +87,40 @@ static void other_files_are_refused(void **state)
     unlink(path);
 }
 
+/* What a QEMU that was taken over may leave behind for its next start. */
+static void a_header_that_asks_for_more_than_ours_is_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        off_t at;
+        const char *what;
+    } bad[] = { { 15, "a backing file" }, { 8, "a backing file" }, { 35, "encryption" }, { 79, "a feature" }, { 72, "a feature" } };
+    char path[128];
+    uint64_t size;
+    int fd = bx_test_file(path, sizeof(path));
+    for (size_t i = 0; i < BX_ARRAY_SIZE(bad); i++) {
+        struct bx_err err = BX_ERR_INIT;
+        assert_int_equal(bx_qcow2_create(fd, 1 << 20, &err), 0);
+        assert_int_equal(bx_pwrite_full(fd, "\4", 1, bad[i].at), 0);
+        assert_int_equal(bx_qcow2_size(fd, &size, &err), -BX_ESTORAGE);
+        if (!strstr(err.msg, bad[i].what))
+            fail_msg("%s, not %s", err.msg, bad[i].what);
+    }
+    struct bx_err err = BX_ERR_INIT;
+    assert_int_equal(bx_qcow2_create(fd, 1 << 20, &err), 0);
+    assert_int_equal(bx_pwrite_full(fd, "\3", 1, 79), 0); /* dirty and corrupt: what QEMU notes by itself */
+    assert_int_equal(bx_qcow2_size(fd, &size, &err), 0);
+    close(fd);
+    unlink(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(created_images_pass_qemu_img_check),
         cmocka_unit_test(overlay_reads_its_base_and_keeps_writes),
         cmocka_unit_test(other_files_are_refused),
+        cmocka_unit_test(a_header_that_asks_for_more_than_ours_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
