@@ -203,8 +203,11 @@ static int check_manifest_kind(const struct bx_json *root, struct bx_err *err)
     if (version != 2)
         return bx_fail(err, BX_EIMAGE, 0, "manifest: schemaVersion %llu is not known", (unsigned long long)version);
     r = bx_json_opt_str(root, "artifactType", 256, &type, err);
-    if (r > 0)
-        return bx_fail(err, BX_EIMAGE, 0, "this is an artifact of type %s, not an image", type);
+    if (r > 0) {
+        char shown[128];
+        bx_str_printable(shown, sizeof(shown), type, strlen(type));
+        return bx_fail(err, BX_EIMAGE, 0, "this is an artifact of type %s, not an image", shown);
+    }
     return r < 0 ? r : 0;
 }
 

@@ -14,12 +14,17 @@
 #define DEFAULT_DOMAIN "docker.io"
 #define NAME_MAX_LEN 255
 
+/* 64 hexadecimal digits. */
+static bool looks_like_id(const char *s)
+{
+    return strspn(s, "0123456789abcdef") == 64 && s[64] == '\0';
+}
+
 bool bx_digest_valid(const char *digest)
 {
     if (!bx_starts_with(digest, "sha256:"))
         return false;
-    const char *hex = digest + 7;
-    return strspn(hex, "0123456789abcdef") == 64 && hex[64] == '\0';
+    return looks_like_id(digest + strlen("sha256:"));
 }
 
 static bool lower_alnum(char c)
@@ -153,9 +158,10 @@ static int split_name(const char *name, const char *text, struct bx_reference *r
     }
     bool official = bx_streq(ret->domain, DEFAULT_DOMAIN) && !strchr(path, '/');
     int n = snprintf(ret->path, sizeof(ret->path), "%s%s", official ? "library/" : "", path);
-    if (n < 0 || (size_t)n >= sizeof(ret->path))
+    /* in full: what is stored can be read again */
+    if (n < 0 || strlen(ret->domain) + 1 + (size_t)n > NAME_MAX_LEN)
         return bx_fail(err, BX_EINVALID, 0, "invalid image reference '%s': the name is too long", text);
-    if (strlen(path) == 64 && strspn(path, "0123456789abcdef") == 64)
+    if (looks_like_id(path))
         return bx_fail(err, BX_EINVALID, 0, "invalid image reference '%s': 64 hexadecimal digits are an id, not a name", text);
     if (path_valid(ret->path))
         return 0;
@@ -176,11 +182,17 @@ int bx_reference_parse(const char *text, struct bx_reference *ret, struct bx_err
         return bx_fail(err, BX_EINVALID, 0, "invalid image reference: it is empty");
     if (strlen(text) >= sizeof(name))
         return bx_fail(err, BX_EINVALID, 0, "invalid image reference '%s': too long", shown);
+    /* the messages below say parts of it: none may move a terminal's cursor */
+    for (const char *p = text; *p; p++) {
+        if (*p < 0x20 || *p > 0x7e)
+            return bx_fail(err, BX_EINVALID, 0,
+                           "invalid image reference '%s': a character that no reference has", shown);
+    }
     snprintf(name, sizeof(name), "%s", text);
     int r = split_suffixes(name, shown, &ref, err);
     if (r < 0)
         return r;
-    if (strlen(name) > NAME_MAX_LEN - strlen("library/"))
+    if (strlen(name) > NAME_MAX_LEN)
         return bx_fail(err, BX_EINVALID, 0, "invalid image reference '%s': the name is longer than %d characters", shown,
                        NAME_MAX_LEN);
     r = split_name(name, shown, &ref, err);
@@ -190,23 +202,27 @@ int bx_reference_parse(const char *text, struct bx_reference *ret, struct bx_err
     return 0;
 }
 
-static char *format_reference(const struct bx_reference *ref, const char *domain, const char *path)
+static char *format_reference(const struct bx_reference *ref, const char *domain, const char *slash,
+                              const char *path)
 {
-    return bx_strf("%s%s%s%s%s%s%s", domain, *domain ? "/" : "", path, *ref->tag ? ":" : "", ref->tag,
+    return bx_strf("%s%s%s%s%s%s%s", domain, slash, path, *ref->tag ? ":" : "", ref->tag,
                    *ref->digest ? "@" : "", ref->digest);
 }
 
 char *bx_reference_canonical(const struct bx_reference *ref)
 {
-    return format_reference(ref, ref->domain, ref->path);
+    return format_reference(ref, ref->domain, "/", ref->path);
 }
 
+/* The short form must mean the same image when it is typed: no path may be taken for a registry, or for an id. */
 char *bx_reference_familiar(const struct bx_reference *ref)
 {
-    if (!bx_streq(ref->domain, DEFAULT_DOMAIN))
-        return bx_reference_canonical(ref);
     const char *path = ref->path;
-    if (bx_starts_with(path, "library/"))
-        path += strlen("library/");
-    return format_reference(ref, "", path);
+    const char *slash = strchr(path, '/');
+    if (!bx_streq(ref->domain, DEFAULT_DOMAIN) || (slash && looks_like_domain(path, (size_t)(slash - path))))
+        return bx_reference_canonical(ref);
+    const char *rest = bx_starts_with(path, "library/") ? slash + 1 : NULL;
+    if (rest && !strchr(rest, '/') && !looks_like_id(rest))
+        path = rest;
+    return format_reference(ref, "", "", path);
 }

@@ -26,6 +26,9 @@ static const struct {
     { "[::1]:5000/app", "[::1]:5000/app:latest", "[::1]:5000/app:latest" },
     { "ghcr.io/o/app@sha256:" HEX64, "ghcr.io/o/app@sha256:" HEX64, "ghcr.io/o/app@sha256:" HEX64 },
     { "app:v1@sha256:" HEX64, "docker.io/library/app:v1@sha256:" HEX64, "app:v1@sha256:" HEX64 },
+    { "index.docker.io/quay.io/app:3", "docker.io/quay.io/app:3", "docker.io/quay.io/app:3" },
+    { "docker.io/library/x/y", "docker.io/library/x/y:latest", "library/x/y:latest" },
+    { "library/" HEX64, "docker.io/library/" HEX64 ":latest", "library/" HEX64 ":latest" },
     { "a__b/c-d--e.f", "docker.io/a__b/c-d--e.f:latest", "a__b/c-d--e.f:latest" },
 };
 
@@ -47,6 +50,8 @@ static const struct {
     { "a@sha256:123", "digest" },
     { "a@md5:" HEX64, "digest" },
     { HEX64, "id" },
+    { "a:\033[2J", "no reference has" },
+    { "a/\302\233x", "no reference has" },
 };
 
 static void every_part_is_read_as_docker_reads_it(void **state)
@@ -86,11 +91,33 @@ static void what_is_no_reference_is_refused_with_the_reason(void **state)
     assert_int_equal(bx_reference_parse(long_name, &ref, NULL), -BX_EINVALID);
 }
 
+/* What is written in full has the same limit as what is read: a stored name can be looked up again. */
+static void the_longest_name_can_be_read_again(void **state)
+{
+    (void)state;
+    char text[256] = { 0 };
+    for (size_t n = 230; n < 255; n++) {
+        struct bx_reference ref;
+        struct bx_err err = BX_ERR_INIT;
+        memset(text, 'a', n);
+        if (bx_reference_parse(text, &ref, &err) < 0) {
+            assert_non_null(strstr(err.msg, "too long"));
+            assert_true(n > 255 - strlen("docker.io/library/"));
+            continue;
+        }
+        char *canonical = bx_reference_canonical(&ref);
+        if (bx_reference_parse(canonical, &ref, &err) < 0)
+            fail_msg("%zu: %s", n, err.msg);
+        free(canonical);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_part_is_read_as_docker_reads_it),
         cmocka_unit_test(what_is_no_reference_is_refused_with_the_reason),
+        cmocka_unit_test(the_longest_name_can_be_read_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
