@@ -140,11 +140,10 @@ int bx_read_file(int dirfd, const char *name, size_t max, char **ret_data, size_
 int bx_read_fd(int fd, size_t max, char **ret_data, size_t *ret_len)
 {
     bx_cleanup_free char *data = NULL;
-    size_t len = 0, cap = 4096, limit;
+    size_t len = 0, cap = 4096;
+    size_t limit = max > SIZE_MAX - 2 ? SIZE_MAX : max + 2; /* one byte to notice too much, one for the NUL */
     struct stat st;
 
-    if (bx_add_overflow(max, (size_t)2, &limit)) /* one byte to notice too much, one for the NUL */
-        limit = SIZE_MAX;
     if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0) {
         if ((uintmax_t)st.st_size > max)
             return -EFBIG;

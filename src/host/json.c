@@ -321,7 +321,7 @@ int bx_json_opt_strv(const struct bx_json *o, const char *key, size_t max_items,
 {
     struct bx_json arr;
     bx_cleanup_strv char **list = NULL;
-    size_t n;
+    size_t n = 0;
     int r = bx_json_opt_arr(o, key, max_items, &arr, &n, err);
 
     if (r <= 0) {
@@ -334,7 +334,7 @@ int bx_json_opt_strv(const struct bx_json *o, const char *key, size_t max_items,
         return bx_fail(err, BX_ERESOURCE, 0, "out of memory");
     for (size_t i = 0; i < n; i++) {
         struct bx_json item = bx_json_item(&arr, i);
-        const char *s;
+        const char *s = "";
 
         r = bx_json_as_str(&item, max_len, &s, err);
         if (r < 0)

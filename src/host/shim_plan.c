@@ -224,6 +224,11 @@ static int read_hook_hash(const struct bx_json *o, uint64_t *ret, struct bx_err 
     return 0;
 }
 
+static bool is_plain_name(const char *s)
+{
+    return *s && s[0] != '.' && !strchr(s, '/');
+}
+
 static int check_strings(const struct bx_json *o, const struct bx_shim_plan *p, struct bx_err *err)
 {
     const char *const paths[] = {p->qemu,          p->kernel,  p->initramfs, p->hook,
@@ -232,9 +237,10 @@ static int check_strings(const struct bx_json *o, const struct bx_shim_plan *p, 
     for (size_t i = 0; i < BX_ARRAY_SIZE(paths); i++)
         if (paths[i] && paths[i][0] != '/')
             return bx_json_fail(o, err, "path %s must be absolute", paths[i]);
-    if (p->template_name &&
-        (!*p->template_name || p->template_name[0] == '.' || strchr(p->template_name, '/')))
+    if (p->template_name && !is_plain_name(p->template_name))
         return bx_json_fail(o, err, "template_name must be a plain name");
+    if (p->box_id && !is_plain_name(p->box_id)) /* also the name of a control group */
+        return bx_json_fail(o, err, "box_id must be a plain name");
     for (char **e = p->env; e && *e; e++)
         if ((*e)[0] == '=' || !strchr(*e, '='))
             return bx_json_fail(o, err, "env must be NAME=VALUE");
@@ -369,7 +375,7 @@ int bx_shim_probe_parse(const char *text, size_t len, char *verdict_line, size_t
 {
     static const char *const known[] = {"verdict", "tsc_khz", NULL};
     bx_cleanup_json struct bx_json o = {0};
-    const char *line;
+    const char *line = "";
     int r = bx_json_parse(text, len, NULL, "probe", &o, err);
 
     if (r == 0)

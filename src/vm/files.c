@@ -30,7 +30,7 @@ static int find_linker(const char *program, char dst[INTERP_MAX])
 
     if (fd < 0)
         return -errno;
-    if (bx_pread_full(fd, &eh, sizeof(eh), 0) || memcmp(eh.e_ident, ELFMAG, SELFMAG) ||
+    if (bx_pread_full(fd, &eh, sizeof(eh), 0) || memcmp(eh.e_ident, ELFMAG, SELFMAG) != 0 ||
         eh.e_ident[EI_CLASS] != ELFCLASS64 || eh.e_phentsize != sizeof(ph))
         return -ENOEXEC;
     for (unsigned i = 0; i < eh.e_phnum; i++) {
@@ -98,7 +98,9 @@ static int run_linker(const char *linker, const char *object, char **ret, struct
     if (pidfd < 0)
         return bx_prefix(err, "list the libraries of %s", object);
     r = bx_read_fd(out, LIST_MAX, &text, NULL);
-    out = bx_close(out); /* a linker that talks on would end by SIGPIPE */
+    /* a linker that talks on would end by SIGPIPE */
+    /* NOLINTNEXTLINE(clang-analyzer-deadcode.DeadStores): the cleanup reads it */
+    out = bx_close(out);
     if (bx_spawn_wait(pidfd) != 0 || r)
         return bx_fail(err, BX_EENGINE, r < 0 ? -r : 0, "list the libraries of %s", object);
     *ret = BX_TAKE_PTR(text);
