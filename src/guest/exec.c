@@ -316,6 +316,8 @@ static void finish(struct bx_exec *x)
     x->drain = bx_source_remove(x->drain);
     x->state = BX_EXEC_EXITED;
     xs->active--;
+    if (!bx_cgroup_populated(x->cgroup)) /* no survivors: others may have it */
+        x->cgroup = bx_cgroup_put(xs->cgroups, x->cgroup);
     for (int i = 0; i < 2; i++)
         bx_out_rest(&x->out[i]);
     bx_exec_try_exit(x);
@@ -568,7 +570,7 @@ void bx_execs_drop_streams(struct bx_execs *xs)
 void bx_execs_terminate(struct bx_execs *xs, int signo)
 {
     for (struct bx_exec *x = xs->first; x; x = x->next) {
-        if (x->state == BX_EXEC_FAILED)
+        if (!x->cgroup)
             continue;
         bx_cgroup_signal(x->cgroup, SIGTERM);
         if (x->main && signo && signo != SIGTERM && x->pidfd >= 0)

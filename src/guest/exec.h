@@ -110,7 +110,7 @@ struct bx_exec {
     bool killed, timed_out, oom;
     bool held; /* in the middle of something: lanes that end leave it alone */
     struct bx_attach *attaches;
-    struct bx_cgroup *cgroup;
+    struct bx_cgroup *cgroup; /* NULL: ended without survivors */
     struct bx_launch *launch;
     struct bx_source *report_source;
     pid_t pid;         /* as the agent sees it */

@@ -89,7 +89,7 @@ static int do_signal(struct bx_exec *x, const boxlite_Signal *msg, struct bx_err
         return bx_fail(err, BX_EINVALID, 0, "no signal %u", msg->signo);
     if (x->state == BX_EXEC_STARTING && !(msg->tree && signo == SIGKILL))
         return bx_fail(err, BX_ESTATE, 0, "exec %s has not started yet", x->id);
-    if (x->state >= BX_EXEC_DRAINING && !(msg->tree && bx_cgroup_populated(x->cgroup)))
+    if (x->state >= BX_EXEC_DRAINING && !(msg->tree && x->cgroup && bx_cgroup_populated(x->cgroup)))
         return bx_fail(err, BX_ESTATE, 0, "exec %s has ended", x->id);
     if (msg->tree && signo == SIGKILL) {
         x->killed = x->killed || x->state < BX_EXEC_DRAINING;
