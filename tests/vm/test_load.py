@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import boxtest
@@ -18,7 +17,8 @@ LAYERS = [[directory("etc"), file("etc/one", b"1" * 5000)], [file("etc/two", b"2
 
 def make_home():
     home = boxtest.Home()
-    home.work = tempfile.mkdtemp(prefix="bxt-images-")
+    home.work = os.path.join(home.path, "made")
+    os.mkdir(home.work)
     return home
 
 
