@@ -444,6 +444,7 @@ static int start_qemu(struct box *b, struct bx_err *err)
         .mem_fd = h.t.mem_fd,
         .state_fd = h.t.state_fd,
         .disk_fd = h.disk_fd,
+        .disk_max = b->plan->disk_size,
         .base_fd = h.base_fd,
         .log_fd = h.log_fd,
         .files = h.t.files,

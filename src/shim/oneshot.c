@@ -32,6 +32,7 @@ struct making {
     struct bx_loop *loop;
     struct bx_err err;
     bool failed;
+    bool orphaned; /* nobody waits for it */
 };
 
 static void on_made(void *ud, const struct bx_err *err)
@@ -54,13 +55,15 @@ static void on_orphaned(struct bx_source *s, int fd, uint32_t events, void *ud)
     (void)fd;
     if (!(events & BX_HUP))
         return;
-    m->failed = true;
+    m->failed = m->orphaned = true;
     bx_fail(&m->err, BX_ESTATE, 0, "nobody waits for the template any more");
     bx_loop_quit(m->loop, 0);
 }
 
+/* One boot, which may take timeout_ns. */
 static int make(const struct bx_shim_plan *plan, int templates, const struct bx_vm_parts *parts,
-                const struct bx_vm_shape *shape, const struct bx_vm_key *key, struct bx_err *err)
+                const struct bx_vm_shape *shape, const struct bx_vm_key *key, int64_t timeout_ns,
+                bool *ret_orphaned, struct bx_err *err)
 {
     BX_CLEANUP(bx_loop_free_p) struct bx_loop *loop = bx_loop_new();
     struct making m = {.loop = loop};
@@ -72,7 +75,7 @@ static int make(const struct bx_shim_plan *plan, int templates, const struct bx_
         .uid = plan->uid < 0 ? BX_JAIL_KEEP : (uid_t)plan->uid,
         .gid = plan->gid < 0 ? (gid_t)BX_JAIL_KEEP : (gid_t)plan->gid,
         .log_fd = -1,
-        .timeout_ns = (int64_t)plan->timeout_ms * BX_MSEC,
+        .timeout_ns = timeout_ns,
     };
     int r;
 
@@ -85,11 +88,29 @@ static int make(const struct bx_shim_plan *plan, int templates, const struct bx_
     r = bx_loop_run(loop);
     if (r < 0)
         return bx_fail(err, BX_EINTERNAL, -r, "event loop");
+    *ret_orphaned = m.orphaned;
     if (m.failed) {
         *err = m.err;
         return -err->code;
     }
     return 0;
+}
+
+/*
+ * Under TCG with several CPUs about one cold boot in forty hangs on a loaded host (a rendezvous of the
+ * guest's CPUs that never ends), so a boot that takes a third of the time there is gets killed and a second
+ * one has the rest. A machine that ended by itself is not tried again: it would end the same way.
+ */
+static int make_with_retry(const struct bx_shim_plan *plan, int templates, const struct bx_vm_parts *parts,
+                           const struct bx_vm_shape *shape, const struct bx_vm_key *key, struct bx_err *err)
+{
+    int64_t begin = bx_now(), all = (int64_t)plan->timeout_ms * BX_MSEC, first = all / 3;
+    bool orphaned = false;
+    int r = make(plan, templates, parts, shape, key, first, &orphaned, err);
+
+    if (r == 0 || orphaned || bx_now() - begin < first)
+        return r;
+    return make(plan, templates, parts, shape, key, all - first, &orphaned, err);
 }
 
 static int template(const struct bx_shim_plan *plan, struct bx_err *err)
@@ -111,7 +132,7 @@ static int template(const struct bx_shim_plan *plan, struct bx_err *err)
     /* Somebody made it while this one waited. */
     if (bx_template_open(templates, &key, &shape, &t, NULL) == 0)
         return 0;
-    return make(plan, templates, &parts, &shape, &key, err);
+    return make_with_retry(plan, templates, &parts, &shape, &key, err);
 }
 
 int shim_template(const struct bx_shim_plan *plan)

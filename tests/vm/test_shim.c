@@ -641,6 +641,78 @@ static void the_probe_answers_in_one_line(void **state)
     OK(bx_probe_parse(line, &v, &err));
 }
 
+/* The process below `pid` whose name begins with `name`, or 0. */
+static pid_t descendant(pid_t pid, const char *name)
+{
+    bx_cleanup_free char *path = bx_strf("/proc/%d/task/%d/children", (int)pid, (int)pid), *text = NULL;
+    char *save = NULL;
+
+    if (bx_read_file(AT_FDCWD, path, 4096, &text, NULL) < 0)
+        return 0;
+    for (char *w = strtok_r(text, " \n", &save); w; w = strtok_r(NULL, " \n", &save)) {
+        bx_cleanup_free char *comm_path = bx_strf("/proc/%s/comm", w), *comm = NULL;
+        uint64_t child;
+        pid_t found;
+
+        if (bx_parse_u64(w, 1, INT32_MAX, &child) < 0 ||
+            bx_read_file(AT_FDCWD, comm_path, 64, &comm, NULL) < 0)
+            continue;
+        if (bx_starts_with(comm, name))
+            return (pid_t)child;
+        found = descendant((pid_t)child, name);
+        if (found)
+            return found;
+    }
+    return 0;
+}
+
+static int wait_template(int pidfd, int answer)
+{
+    bx_cleanup_free char *text = NULL;
+    size_t len;
+    int status;
+
+    assert_int_equal(bx_read_fd(answer, 65536, &text, &len), 0);
+    close(answer);
+    status = bx_spawn_wait(pidfd);
+    close(pidfd);
+    if (status != 0)
+        bx_shim_error_parse(text, len, &err);
+    return status;
+}
+
+static void a_boot_that_hangs_is_tried_once_more(void **state)
+{
+    bx_cleanup_free char *templates = bx_strf("%s/templates2", g.home);
+    struct bx_shim_plan p;
+    int64_t until = bx_now() + DEADLINE;
+    int fds[2], pidfd;
+    pid_t shim, qemu;
+
+    assert_int_equal(mkdir(templates, 0700), 0);
+    fill_plan(&p, BX_SHIM_TEMPLATE);
+    p.templates_dir = templates;
+    p.timeout_ms = 45000;
+    assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+    pidfd = spawn_shim(&p, fds[1], &shim);
+    close(fds[1]);
+    while (!(qemu = descendant(shim, "qemu-system")) && bx_now() < until)
+        poll(NULL, 0, 5);
+    assert_true(qemu > 0);
+    assert_int_equal(kill(qemu, SIGSTOP), 0);
+    if (wait_template(pidfd, fds[0]) != 0)
+        fail_msg("%s", err.msg);
+    assert_false(alive((uint32_t)qemu));
+    /* and one that nobody waits for any more is given up */
+    p.template_name = (char *)"tcg-other";
+    assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+    pidfd = spawn_shim(&p, fds[1], &shim);
+    close(fds[1]);
+    close(fds[0]);
+    assert_int_equal(bx_spawn_wait(pidfd), 1);
+    close(pidfd);
+}
+
 /* --- set-up --- */
 
 static void run_tool(const char *path, char *const *argv)
@@ -670,23 +742,15 @@ static void make_base(void)
 static void make_template(void)
 {
     struct bx_shim_plan p;
-    bx_cleanup_free char *text = NULL;
-    size_t len;
-    int fds[2], pidfd, status;
+    int fds[2], pidfd;
 
     fill_plan(&p, BX_SHIM_TEMPLATE);
     p.timeout_ms = 120000;
     assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
     pidfd = spawn_shim(&p, fds[1], NULL);
     close(fds[1]);
-    assert_int_equal(bx_read_fd(fds[0], 65536, &text, &len), 0);
-    close(fds[0]);
-    status = bx_spawn_wait(pidfd);
-    close(pidfd);
-    if (status != 0) {
-        bx_shim_error_parse(text, len, &err);
-        fail_msg("template: status %d: %s", status, err.msg);
-    }
+    if (wait_template(pidfd, fds[0]) != 0)
+        fail_msg("template: %s", err.msg);
 }
 
 static int group_setup(void **state)
@@ -796,6 +860,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_missing_or_damaged_template_is_told_as_such),
         cmocka_unit_test(sigterm_stops_it_in_order),
         cmocka_unit_test(bytes_that_are_no_protocol_end_that_client_only),
+        cmocka_unit_test(a_boot_that_hangs_is_tried_once_more),
     };
 
     if (argc == 2) {
