@@ -38,6 +38,7 @@
 #define LOG_MAX (4 * 1024 * 1024)
 #define CONSOLE_ROUNDS 8
 #define GONE_GRACE_NS (2 * BX_SEC) /* from the end of the control connection to the end of the process */
+#define DISK_ROOM (256ull << 20) /* of the disk's file beyond the disk: tables, and clusters that a kill has leaked */
 #define OVERHEAD_MIB 384 /* of QEMU itself, in its control group: code buffer, heap, disk cache */
 
 struct bx_qemu {
@@ -360,12 +361,13 @@ int bx_qemu_argv(const struct bx_qemu_config *cfg, char ***ret, struct bx_err *e
 
 static int spawn(struct start *s, struct bx_err *err)
 {
-    static const struct bx_jail_rlimit limits[] = {
+    const struct bx_qemu_config *c = s->cfg;
+    const struct bx_jail_rlimit limits[] = {
         { RLIMIT_NOFILE, 256 },
         { RLIMIT_MEMLOCK, 65536 },
         { RLIMIT_MSGQUEUE, 0 },
+        { RLIMIT_FSIZE, c->disk_max + c->disk_max / 8 + DISK_ROOM }, /* last: only with a bound */
     };
-    const struct bx_qemu_config *c = s->cfg;
     const struct bx_cgroup_limits group = {
         .memory_max = (uint64_t)(c->shape.memory_mib + OVERHEAD_MIB) * 1024 * 1024,
         .pids_max = c->shape.cpus + 96, /* QEMU's pool has up to 64 threads */
@@ -380,7 +382,7 @@ static int spawn(struct start *s, struct bx_err *err)
         .fds = s->fds,
         .n_fds = s->n_fds,
         .rlimits = limits,
-        .n_rlimits = BX_ARRAY_SIZE(limits),
+        .n_rlimits = BX_ARRAY_SIZE(limits) - (c->disk_max ? 0 : 1),
         .cgroup = &s->q->cgroup,
         .seccomp = BX_SECCOMP_QEMU,
         .init = true,

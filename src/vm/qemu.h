@@ -43,6 +43,7 @@ struct bx_qemu_config {
     int mem_fd;   /* MAKE: read-write file of the memory's size. RESTORE: read-only template memory */
     int state_fd; /* RESTORE: device state, read-only */
     int disk_fd;  /* RESTORE: qcow2 overlay, read-write */
+    uint64_t disk_max; /* bytes that the guest may have on disk_fd: bounds the file, with room for qcow2; 0 = no bound */
     int base_fd;  /* RESTORE: read-only raw image under the overlay, or -1 */
     int log_fd;   /* console log, appended up to 4 MiB, or -1 */
     char *const *files; /* what QEMU opens by itself (template.h keeps it), NULL = found out now (15 ms) */

@@ -29,6 +29,7 @@
 #include <unistd.h>
 
 #define MEM_FD 3 /* template memory, as QEMU has it */
+#define DISK_FD 9
 
 static const char *self;
 
@@ -51,6 +52,11 @@ static long make_dir(void) { return syscall(SYS_mkdirat, AT_FDCWD, "/d", 0700); 
 
 static long mem_write(void) { return pwrite(MEM_FD, "x", 1, 0); }
 static long mem_truncate(void) { return ftruncate(MEM_FD, 0); }
+static long disk_grow(void)
+{
+    (void)signal(SIGXFSZ, SIG_IGN);
+    return ftruncate(DISK_FD, 1ll << 40);
+}
 static long mem_punch(void)
 {
     return syscall(SYS_fallocate, MEM_FD, 3 /* punch, keep size */, 0, 4096);
@@ -203,7 +209,7 @@ static const struct attempt {
     long (*run)(void);
 } attempts[] = {
     T(open_passwd), T(open_proc), T(open_sys), T(open_dev), T(open_dotdot), T(create_file), T(write_self), T(read_self),
-    T(unlink_self), T(make_dir), T(mem_write), T(mem_truncate), T(mem_punch), T(mem_map_shared), T(mem_chmod),
+    T(unlink_self), T(make_dir), T(mem_write), T(disk_grow), T(mem_truncate), T(mem_punch), T(mem_map_shared), T(mem_chmod),
     T(mem_remap_writable), T(sock_inet), T(sock_unix), T(sock_netlink), T(sock_pair), T(sock_connect), T(sock_accept),
     T(exec_shell), T(exec_self), T(exec_memfd), T(fork_child), T(vfork_child), T(clone_userns), T(clone3_child), T(ptrace_me),
     T(ptrace_init), T(kill_init), T(kill_all), T(pidfd_init), T(peek_init), T(limit_init), T(mount_tmpfs), T(umount_root),

@@ -22,7 +22,7 @@
 
 static const char *const refused[] = {
     "open_passwd", "open_proc", "open_sys", "open_dev", "open_dotdot", "create_file", "write_self", "unlink_self", "make_dir",
-    "mem_write", "mem_truncate", "mem_punch", "mem_map_shared", "mem_chmod", "mem_remap_writable", "sock_inet", "sock_unix",
+    "mem_write", "disk_grow", "mem_truncate", "mem_punch", "mem_map_shared", "mem_chmod", "mem_remap_writable", "sock_inet", "sock_unix",
     "sock_netlink", "sock_pair", "sock_connect", "sock_accept", "exec_shell", "exec_memfd", "fork_child", "vfork_child",
     "clone_userns", "clone3_child", "ptrace_me", "ptrace_init", "kill_init", "kill_all", "pidfd_init", "peek_init", "limit_init",
     "mount_tmpfs", "umount_root", "new_mount_api", "unshare_user", "unshare_fs", "set_ns", "do_chroot", "set_uid_0", "set_host_name", "do_bpf",
@@ -87,6 +87,7 @@ static int run(const char *attempt)
         .mem_fd = t.mem_fd,
         .state_fd = t.other_fd,
         .disk_fd = t.other_fd,
+        .disk_max = 1 << 20,
         .base_fd = -1,
         .log_fd = -1,
         .files = files,
