@@ -3,7 +3,8 @@
  * qcow2.c - writes and reads the header of a qcow2 image (QEMU's docs/interop/qcow2.txt).
  *
  * An empty image is: cluster 0 the header, cluster 1 the refcount table (one entry), cluster 2 one refcount block,
- * from cluster 3 the L1 table, all zero. QEMU allocates the rest. It takes 0.1 ms, where qemu-img takes 6.
+ * from cluster 3 the L1 table, then the L2 tables, all zero and so holes of the file. QEMU allocates the rest. Without the L2 tables
+ * the first write to each 512 MiB would wait for two more syncs. It takes 0.1 ms, where qemu-img takes 6.
  */
 #include "disk/qcow2.h"
 
@@ -20,6 +21,8 @@
 #define HEADER_LENGTH 104
 #define MAGIC         0x514649fbU /* "QFI\xfb" */
 #define L1_CLUSTER    3           /* where the L1 table starts */
+#define L2_READY_MAX  64          /* tables made beforehand: disks up to 32 GiB, larger ones get theirs when written */
+#define COPIED        (1ULL << 63) /* of a table entry: what it points to is used once */
 
 static void put_be16(uint8_t *p, uint16_t v)
 {
@@ -52,7 +55,9 @@ int bx_qcow2_create(int fd, uint64_t virtual_size, struct bx_err *err)
     uint64_t size = BX_ALIGN_UP(virtual_size, 512ULL);
     uint64_t l1_size = (size + L2_ENTRIES * CLUSTER - 1) / (L2_ENTRIES * CLUSTER);
     uint64_t l1_clusters = (l1_size * 8 + CLUSTER - 1) / CLUSTER;
-    uint64_t clusters = L1_CLUSTER + l1_clusters;
+    uint64_t l2_ready = l1_size <= L2_READY_MAX ? l1_size : 0;
+    uint64_t l2_first = L1_CLUSTER + l1_clusters;
+    uint64_t clusters = l2_first + l2_ready;
 
     uint8_t header[HEADER_LENGTH + 8] = { 0 }; /* and the end mark of the header extensions, zero */
     put_be32(header + 0, MAGIC);
@@ -68,7 +73,10 @@ int bx_qcow2_create(int fd, uint64_t virtual_size, struct bx_err *err)
 
     uint8_t table[8];
     put_be64(table, 2 * CLUSTER);
-    uint8_t counts[2 * 64];
+    uint8_t l1[8 * L2_READY_MAX];
+    for (uint64_t i = 0; i < l2_ready; i++)
+        put_be64(l1 + 8 * i, COPIED | (l2_first + i) * CLUSTER);
+    uint8_t counts[2 * (64 + L2_READY_MAX)];
     bx_assert(clusters <= BX_ARRAY_SIZE(counts) / 2); /* one refcount block covers 2 GiB of file */
     for (uint64_t i = 0; i < clusters; i++)
         put_be16(counts + 2 * i, 1);
@@ -78,6 +86,8 @@ int bx_qcow2_create(int fd, uint64_t virtual_size, struct bx_err *err)
     int r = bx_pwrite_full(fd, table, sizeof(table), CLUSTER);
     if (r >= 0)
         r = bx_pwrite_full(fd, counts, clusters * 2, 2 * CLUSTER);
+    if (r >= 0)
+        r = bx_pwrite_full(fd, l1, 8 * l2_ready, L1_CLUSTER * CLUSTER);
     if (r >= 0) /* the header last: what has a magic is whole */
         r = bx_pwrite_full(fd, header, sizeof(header), 0);
     if (r < 0)
