@@ -315,9 +315,11 @@ static int greet_guest(struct box *b, struct bx_err *err)
     r = bx_msg_send_hello(bx_mux_guest(b->mux), &hello, err);
     if (r == 0)
         r = bx_conn_flush(&b->guest, err);
-    if (r == 0)
-        r = bx_qemu_resize_disk(b->qemu, b->disk_size, on_resized, b, err);
-    return r;
+    if (r < 0)
+        return r;
+    if (b->disk_size == BX_QEMU_TEMPLATE_DISK) /* what the guest knows already */
+        return send_start(b, err);
+    return bx_qemu_resize_disk(b->qemu, b->disk_size, on_resized, b, err);
 }
 
 static int take_lock(struct box *b, struct bx_err *err)

@@ -70,7 +70,8 @@ static void add_machine(struct builder *b, const struct bx_vm_args *a)
 static void add_disk(struct builder *b, const struct bx_vm_args *a)
 {
     if (a->mode == BX_QEMU_MAKE) {
-        add2(b, "-blockdev", "driver=null-co,node-name=d0,size=67108864,read-zeroes=on");
+        add(b, "-blockdev");
+        add_heap(b, bx_strf("driver=null-co,node-name=d0,size=%llu,read-zeroes=on", BX_QEMU_TEMPLATE_DISK));
     } else {
         add(b, "-add-fd");
         add_heap(b, bx_strf("fd=%d,set=1", BX_QFD_DISK));

@@ -13,10 +13,14 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "base/limits.h"
 #include "jail/apply.h"
 #include "loop/loop.h"
 #include "vm/qmp.h"
 #include "vm/shape.h"
+
+/* Size of the disk that a template's guest knows: that of most boxes, which then need no resizing. */
+#define BX_QEMU_TEMPLATE_DISK ((unsigned long long)BX_DISK_DEFAULT_GB << 30)
 
 enum bx_qemu_mode {
     BX_QEMU_MAKE,    /* cold boot, memory shared with mem_fd, disk is an empty placeholder */
@@ -82,7 +86,7 @@ int64_t bx_qemu_exec_time(const struct bx_qemu *q); /* bx_now() when its exec ha
 /* CPU time of the process in ns and its memory (PSS, or the cgroup's) in bytes; 0 when not to be had. */
 void bx_qemu_usage(const struct bx_qemu *q, uint64_t *ret_cpu_ns, uint64_t *ret_memory);
 
-/* Tells the guest the size of its disk (needed after every restore). fn is called with the answer. */
+/* Tells the guest the size of its disk (needed after every restore, unless it is BX_QEMU_TEMPLATE_DISK). fn is called with the answer. */
 int bx_qemu_resize_disk(struct bx_qemu *q, uint64_t bytes, bx_qmp_reply_fn *fn, void *ud, struct bx_err *err);
 
 /*
