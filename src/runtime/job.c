@@ -214,10 +214,37 @@ static void lock_answer(struct bx_lock_wait *w, int fd, const struct bx_err *err
     fn(ud, fd, err);
 }
 
+static void lock_on_close(struct bx_source *s, int fd, uint32_t events, void *ud);
+
+/* Only for a lock that is held: to close an inotify descriptor takes the kernel 10 to 20 ms. */
+static int lock_watch(struct bx_lock_wait *w)
+{
+    char path[32];
+
+    w->inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    if (w->inotify_fd < 0)
+        return -errno;
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", w->fd);
+    if (inotify_add_watch(w->inotify_fd, path, IN_CLOSE) < 0)
+        return -errno;
+    w->watch = bx_loop_add_fd(w->rt->loop, w->inotify_fd, BX_READ, lock_on_close, w);
+    return w->watch ? 0 : -errno;
+}
+
 static void lock_attempt(struct bx_lock_wait *w)
 {
     struct bx_err err = BX_ERR_INIT;
+    int r;
 
+    if (flock(w->fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK && w->inotify_fd < 0) {
+        r = lock_watch(w);
+        if (r < 0) {
+            bx_fail(&err, BX_ESTORAGE, -r, "watch lock %s", w->name);
+            lock_answer(w, -1, &err);
+            return;
+        }
+    }
+    /* Once more: it may have been given up before it was watched. */
     if (flock(w->fd, LOCK_EX | LOCK_NB) == 0) {
         lock_answer(w, BX_TAKE_FD(w->fd), NULL);
     } else if (errno != EWOULDBLOCK && errno != EINTR) {
@@ -260,7 +287,6 @@ struct bx_lock_wait *bx_lock_wait(struct CBoxliteRuntime *rt, int dirfd, const c
                                   bx_lock_fn *fn, void *ud, struct bx_err *err)
 {
     struct bx_lock_wait *w = calloc(1, sizeof(*w));
-    char path[32];
 
     if (!w) {
         bx_fail(err, BX_ERESOURCE, ENOMEM, "lock %s", name);
@@ -270,18 +296,14 @@ struct bx_lock_wait *bx_lock_wait(struct CBoxliteRuntime *rt, int dirfd, const c
     w->fn = fn;
     w->ud = ud;
     snprintf(w->name, sizeof(w->name), "%s", name);
-    w->inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    w->inotify_fd = -1;
     w->fd = openat(dirfd, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (w->fd < 0 || w->inotify_fd < 0)
+    if (w->fd < 0)
         goto fail;
-    snprintf(path, sizeof(path), "/proc/self/fd/%d", w->fd);
-    if (inotify_add_watch(w->inotify_fd, path, IN_CLOSE) < 0)
-        goto fail;
-    w->watch = bx_loop_add_fd(rt->loop, w->inotify_fd, BX_READ, lock_on_close, w);
     w->first = bx_loop_add_defer(rt->loop, lock_on_first, w);
     w->retry = bx_loop_add_timer(rt->loop, lock_on_first, w);
     w->deadline = bx_loop_add_timer(rt->loop, lock_on_late, w);
-    if (!w->watch || !w->first || !w->retry || !w->deadline)
+    if (!w->first || !w->retry || !w->deadline)
         goto fail;
     bx_defer_set(w->first);
     if (deadline)
