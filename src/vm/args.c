@@ -112,9 +112,10 @@ static void add_boot(struct builder *b, const struct bx_vm_args *a)
     add2(b, "-kernel", a->kernel);
     add2(b, "-initrd", a->initramfs);
     add(b, "-append");
-    if (a->shape->engine == BX_ENGINE_TCG) /* speculation is not emulated: mitigations would only cost */
-        add_heap(b, bx_strf("%s tsc_early_khz=%" PRIu64 " tsc=reliable no_timer_check nokaslr mitigations=off", common,
-                            a->shape->tsc_khz));
+    /* Speculation is not emulated: mitigations would only cost. The agent starts the other CPUs (guest/boot.c tells why). */
+    if (a->shape->engine == BX_ENGINE_TCG)
+        add_heap(b, bx_strf("%s tsc_early_khz=%" PRIu64 " tsc=reliable no_timer_check nokaslr mitigations=off maxcpus=1",
+                            common, a->shape->tsc_khz));
     else
         add(b, common);
 }
