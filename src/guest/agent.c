@@ -85,6 +85,7 @@ static int control_message(struct bx_link *l, uint16_t type, uint32_t stream, co
     case BX_MSG_HELLO:
         bx_execs_drop_streams(&a->execs); /* a new epoch */
         answer_hello(l, payload, len);
+        bx_port_flush(&a->control); /* before a Start that came with it takes its time */
         break;
     case BX_MSG_PING:
         answer_ping(l, payload, len);

@@ -68,6 +68,8 @@ struct bx_out {
     unsigned id;              /* enum bx_lane_id */
     int fd;                   /* our end; -1 when it has ended */
     struct bx_source *source; /* only while it is to be read: a closed pipe would wake us for ever */
+    struct bx_source *gather; /* timer: what is written in small pieces is read together (lanes.c) */
+    int64_t read_ns;          /* when it was last read */
     struct bx_attach *claimer;
     struct bx_lane lane; /* credit of the claimer */
     struct bx_keep keep;

@@ -98,7 +98,7 @@ static void a_tcg_machine_is_made_with_the_measured_options(void **state)
 
     (void)state;
     assert_string_equal(v[0], "/usr/bin/qemu");
-    assert_string_equal(value_of(v, "-accel"), "tcg,tb-size=32");
+    assert_string_equal(value_of(v, "-accel"), "tcg,tb-size=64");
     assert_string_equal(value_of(v, "-cpu"), "max,erms=off,fsrm=off,svm=off");
     assert_string_equal(value_of(v, "-kernel"), "/a/vmlinux");
     assert_non_null(strstr(value_of(v, "-append"), "tsc_early_khz=2900000 tsc=reliable"));
