@@ -78,11 +78,12 @@ static ON_CHILD_STACK int child_fds(struct child *c)
 static ON_CHILD_STACK int child_main(void *arg)
 {
     struct child *c = arg;
-    struct sigaction sa = { .sa_handler = SIG_DFL };
+    const unsigned long all_default[4] = { 0 }; /* the kernel's struct: handler, flags, restorer, mask of 64 signals */
     sigset_t none;
 
+    /* Not by libc's function, which refuses its own two signals: they too may have been inherited as ignored. */
     for (int sig = 1; sig < NSIG; sig++)
-        (void)sigaction(sig, &sa, NULL); /* SIGKILL, SIGSTOP and libc's own refuse: nothing to reset there */
+        (void)syscall(SYS_rt_sigaction, sig, all_default, NULL, sizeof(all_default[3])); /* SIGKILL and SIGSTOP refuse */
     if (c->s->new_session && setsid() < 0)
         return child_fail(c, "setsid");
     if (c->s->cwd && chdir(c->s->cwd) < 0)

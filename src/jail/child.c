@@ -93,11 +93,11 @@ static void settle(struct child *c, unsigned layer, int sys_errno, const char *w
 /* Default action for all signals, none blocked. */
 static void reset_signals(void)
 {
-    struct sigaction sa = { .sa_handler = SIG_DFL };
+    const unsigned long all_default[4] = { 0 }; /* the kernel's struct, all of it */
     sigset_t none;
 
     for (int sig = 1; sig < NSIG; sig++)
-        (void)sigaction(sig, &sa, NULL);
+        (void)syscall(SYS_rt_sigaction, sig, all_default, NULL, sizeof(all_default[3])); /* libc's own two as well */
     sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
