@@ -339,7 +339,7 @@ BOXLITE_API void boxlite_options_add_env(CBoxliteOptions *options, const char *k
 BOXLITE_API void boxlite_options_set_user(CBoxliteOptions *options, const char *user);
 /* No network. In this version a box never has one. */
 BOXLITE_API void boxlite_options_set_network_disabled(CBoxliteOptions *options);
-/* Whether stopping the box removes it; default 1. Incompatible with detach. Deprecated:
+/* Whether stopping the box removes it; default 0. Incompatible with detach. Deprecated:
  * boxlite_options_set_auto_delete_interval. */
 BOXLITE_API void boxlite_options_set_auto_remove(CBoxliteOptions *options, int auto_remove);
 /* 0: the box is kept when it stops; more: it is removed then. Wins over auto_remove. */

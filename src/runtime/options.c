@@ -198,7 +198,7 @@ bool bx_options_main(const struct CBoxliteOptions *o)
 
 bool bx_options_remove_on_stop(const struct CBoxliteOptions *o)
 {
-    return o->has_auto_delete ? o->auto_delete > 0 : o->auto_remove != 0;
+    return o->has_auto_delete ? o->auto_delete > 0 : o->auto_remove > 0;
 }
 
 /* ---- checks ---- */
@@ -325,7 +325,7 @@ int bx_options_to_json(const struct CBoxliteOptions *o, char **ret, struct bx_er
     bx_jw_bool(&w, "main", o->run_main);
     bx_jw_bool(&w, "tty", o->tty);
     bx_jw_bool(&w, "stdin_open", o->stdin_open);
-    bx_jw_bool(&w, "auto_remove", o->auto_remove != 0);
+    bx_jw_bool(&w, "auto_remove", o->auto_remove > 0);
     if (o->has_auto_delete)
         bx_jw_u64(&w, "auto_delete", o->auto_delete);
     bx_jw_bool(&w, "detach", o->detach);
@@ -361,7 +361,7 @@ static int get_int(const struct bx_json *j, const char *key, uint64_t max, int *
 
 static int options_read(const struct bx_json *j, struct CBoxliteOptions *o, struct bx_err *err)
 {
-    bool auto_remove = true;
+    bool auto_remove = false;
     uint64_t auto_delete = 0;
     int r;
 

@@ -462,8 +462,13 @@ static int overlay(struct bx_start *s, uint64_t *ret_size, struct bx_err *err)
     int r;
 
     fd = openat(s->box->dir_fd, "disk.qcow2", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (fd >= 0)
-        return bx_qcow2_size(fd, ret_size, err);
+    if (fd >= 0) {
+        r = bx_qcow2_size(fd, ret_size, err);
+        if (r == 0 && *ret_size > disk_size(s))
+            r = bx_fail(err, BX_ESTORAGE, 0, "the disk of box %s has been tampered with: it claims %llu bytes, the box was made with %llu",
+                        s->box->id, (unsigned long long)*ret_size, (unsigned long long)disk_size(s));
+        return r;
+    }
     if (errno != ENOENT)
         return bx_fail(err, BX_ESTORAGE, errno, "open the disk of box %s", s->box->id);
     *ret_size = disk_size(s);

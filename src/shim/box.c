@@ -357,7 +357,11 @@ static int check_disk_size(struct box *b, int disk_fd, struct bx_err *err)
         size = size << 8 | h[i];
     if ((uint32_t)(h[0] << 24 | h[1] << 16 | h[2] << 8 | h[3]) != QCOW2_MAGIC || size == 0)
         return bx_fail(err, BX_ESTORAGE, 0, "%s/" DISK " is not a qcow2 image", b->plan->box_dir);
-    b->disk_size = BX_MAX(size, b->plan->disk_size);
+    /* What the header says was in QEMU's hands: it may not make the disk larger than the box was made with. */
+    if (size > b->plan->disk_size)
+        return bx_fail(err, BX_ESTORAGE, 0, "%s/" DISK " has been tampered with: it claims %llu bytes, the box was made with %llu",
+                       b->plan->box_dir, (unsigned long long)size, (unsigned long long)b->plan->disk_size);
+    b->disk_size = b->plan->disk_size;
     return 0;
 }
 
