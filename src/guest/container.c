@@ -175,7 +175,12 @@ static int mask_paths(struct bx_err *err)
 static const struct {
     const char *name;
     bool only_if_there; /* an image without it does without it */
-} etc_files[] = {{"hostname", false}, {"hosts", false}, {"resolv.conf", false}, {"machine-id", true}};
+} etc_files[BX_ETC_FILES] = {
+    [BX_ETC_HOSTNAME] = {"hostname", false},
+    [BX_ETC_HOSTS] = {"hosts", false},
+    [BX_ETC_RESOLV] = {"resolv.conf", false},
+    [BX_ETC_MACHINE_ID] = {"machine-id", true},
+};
 
 static int touch(const char *path)
 {
@@ -189,9 +194,7 @@ static int touch(const char *path)
     return 0;
 }
 
-#define ETC_FILES BX_ARRAY_SIZE(etc_files)
-
-static int place_etc(const int fds[ETC_FILES], struct bx_err *err)
+static int place_etc(const int fds[BX_ETC_FILES], struct bx_err *err)
 {
     struct stat st;
     char path[64];
@@ -199,7 +202,7 @@ static int place_etc(const int fds[ETC_FILES], struct bx_err *err)
 
     if (mkdir("/etc", 0755) < 0 && errno != EEXIST)
         return bx_fail(err, BX_EENGINE, errno, "make /etc in the container");
-    for (size_t i = 0; i < ETC_FILES; i++) {
+    for (size_t i = 0; i < BX_ETC_FILES; i++) {
         snprintf(path, sizeof(path), "/etc/%s", etc_files[i].name);
         if (stat(path, &st) < 0) {
             if (etc_files[i].only_if_there)
@@ -307,7 +310,7 @@ static int first_half(int prepared[BX_ARRAY_SIZE(staged)], struct bx_err *err)
 }
 
 static int second_half(const struct bx_container_plan *plan, const int prepared[BX_ARRAY_SIZE(staged)],
-                       const int fds[1 + ETC_FILES], struct bx_err *err)
+                       const int fds[1 + BX_ETC_FILES], struct bx_err *err)
 {
     int r;
 
@@ -349,12 +352,12 @@ static _Noreturn void reap_for_ever(void)
 }
 
 /* The plan, one message with the mounts: root, then the files of /etc. */
-static int send_plan(int control, const struct bx_container_plan *plan, const int fds[1 + ETC_FILES])
+static int send_plan(int control, const struct bx_container_plan *plan, const int fds[1 + BX_ETC_FILES])
 {
     struct iovec iov = {.iov_base = (void *)plan, .iov_len = sizeof(*plan)};
     union {
         struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(int) * (1 + ETC_FILES))];
+        char bytes[CMSG_SPACE(sizeof(int) * (1 + BX_ETC_FILES))];
     } space = {.bytes = {0}};
     struct msghdr msg = {
         .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &space, .msg_controllen = sizeof(space.bytes)};
@@ -362,17 +365,17 @@ static int send_plan(int control, const struct bx_container_plan *plan, const in
 
     c->cmsg_level = SOL_SOCKET;
     c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(sizeof(int) * (1 + ETC_FILES));
-    memcpy(CMSG_DATA(c), fds, sizeof(int) * (1 + ETC_FILES));
+    c->cmsg_len = CMSG_LEN(sizeof(int) * (1 + BX_ETC_FILES));
+    memcpy(CMSG_DATA(c), fds, sizeof(int) * (1 + BX_ETC_FILES));
     return sendmsg(control, &msg, MSG_NOSIGNAL) == (ssize_t)sizeof(*plan) ? 0 : -errno;
 }
 
-static bool receive_plan(int control, struct bx_container_plan *plan, int fds[1 + ETC_FILES])
+static bool receive_plan(int control, struct bx_container_plan *plan, int fds[1 + BX_ETC_FILES])
 {
     struct iovec iov = {.iov_base = plan, .iov_len = sizeof(*plan)};
     union {
         struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(int) * (1 + ETC_FILES))];
+        char bytes[CMSG_SPACE(sizeof(int) * (1 + BX_ETC_FILES))];
     } space;
     struct msghdr msg = {
         .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &space, .msg_controllen = sizeof(space.bytes)};
@@ -381,9 +384,9 @@ static bool receive_plan(int control, struct bx_container_plan *plan, int fds[1 
     if (recvmsg(control, &msg, MSG_CMSG_CLOEXEC) != (ssize_t)sizeof(*plan))
         return false;
     c = CMSG_FIRSTHDR(&msg);
-    if (!c || c->cmsg_type != SCM_RIGHTS || c->cmsg_len != CMSG_LEN(sizeof(int) * (1 + ETC_FILES)))
+    if (!c || c->cmsg_type != SCM_RIGHTS || c->cmsg_len != CMSG_LEN(sizeof(int) * (1 + BX_ETC_FILES)))
         return false;
-    memcpy(fds, CMSG_DATA(c), sizeof(int) * (1 + ETC_FILES));
+    memcpy(fds, CMSG_DATA(c), sizeof(int) * (1 + BX_ETC_FILES));
     return true;
 }
 
@@ -398,7 +401,7 @@ static int reaper_main(void *arg)
     static struct bx_container_plan plan;
     struct child *c = arg;
     struct bx_err err = BX_ERR_INIT;
-    int prepared[BX_ARRAY_SIZE(staged)] = {0}, fds[1 + ETC_FILES] = {0};
+    int prepared[BX_ARRAY_SIZE(staged)] = {0}, fds[1 + BX_ETC_FILES] = {0};
     sigset_t all;
 
     sigfillset(&all);
@@ -458,6 +461,32 @@ static int open_root(const struct bx_container *c, struct bx_err *err)
     return fd >= 0 ? fd : bx_fail(err, BX_EENGINE, errno, "open the container's root");
 }
 
+static int detached_copy(const char *path, struct bx_err *err)
+{
+    int fd = (int)syscall(SYS_open_tree, AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+
+    return fd >= 0 ? fd : bx_fail(err, BX_EENGINE, errno, "copy the mount of %s", path);
+}
+
+/* Empty, open and ready to be moved: what is done here is in the template. */
+static int make_etc(struct bx_container *c, struct bx_err *err)
+{
+    char path[64];
+
+    if (mkdir(BX_CONTAINER_ETC, 0755) < 0 && errno != EEXIST)
+        return bx_fail(err, BX_EENGINE, errno, "make " BX_CONTAINER_ETC);
+    for (size_t i = 0; i < BX_ETC_FILES; i++) {
+        snprintf(path, sizeof(path), BX_CONTAINER_ETC "/%s", etc_files[i].name);
+        c->etc_files[i] = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+        if (c->etc_files[i] < 0)
+            return bx_fail(err, BX_EENGINE, errno, "make %s", path);
+        c->etc_mounts[i] = detached_copy(path, err);
+        if (c->etc_mounts[i] < 0)
+            return c->etc_mounts[i];
+    }
+    return bx_container_write(c, BX_ETC_RESOLV, "# This box has no network.\n", err);
+}
+
 int bx_container_prepare(struct bx_container *c, int cgroup_fd, struct bx_err *err)
 {
     struct clone_args ca = {0};
@@ -491,44 +520,42 @@ int bx_container_prepare(struct bx_container *c, int cgroup_fd, struct bx_err *e
         return bx_fail(err, BX_EENGINE, -c->pts_fd, "open the container's terminals");
     if (setns(c->pidfd, CLONE_NEWPID) < 0)
         return bx_fail(err, BX_EENGINE, errno, "join the container's pid namespace");
-    return 0;
+    return make_etc(c, err);
 }
 
-static int detached_copy(const char *path, struct bx_err *err)
+static int hand_over(struct bx_container *c, const struct bx_container_plan *plan, struct bx_err *err)
 {
-    int fd = (int)syscall(SYS_open_tree, AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-
-    return fd >= 0 ? fd : bx_fail(err, BX_EENGINE, errno, "copy the mount of %s", path);
-}
-
-static int hand_over(struct bx_container *c, const struct bx_container_plan *plan, int fds[1 + ETC_FILES],
-                     struct bx_err *err)
-{
-    char path[64];
-    int r;
+    int fds[1 + BX_ETC_FILES], r;
 
     fds[0] = detached_copy(BX_CONTAINER_ROOT, err);
     if (fds[0] < 0)
         return fds[0];
-    for (size_t i = 0; i < ETC_FILES; i++) {
-        snprintf(path, sizeof(path), BX_CONTAINER_ETC "/%s", etc_files[i].name);
-        fds[1 + i] = detached_copy(path, err);
-        if (fds[1 + i] < 0)
-            return fds[1 + i];
-    }
+    memcpy(fds + 1, c->etc_mounts, sizeof(c->etc_mounts));
     r = send_plan(c->control, plan, fds);
+    bx_close(fds[0]);
     return r < 0 ? bx_fail(err, BX_EENGINE, -r, "hand the root over to the container") : await_report(c, err);
+}
+
+int bx_container_write(struct bx_container *c, enum bx_etc file, const char *text, struct bx_err *err)
+{
+    int r = bx_write_full(c->etc_files[file], text, strlen(text));
+
+    return r < 0 ? bx_fail(err, BX_EENGINE, -r, "write " BX_CONTAINER_ETC "/%s", etc_files[file].name) : 0;
+}
+
+static void close_etc(struct bx_container *c)
+{
+    for (size_t i = 0; i < BX_ETC_FILES; i++) {
+        c->etc_files[i] = bx_close(c->etc_files[i]);
+        c->etc_mounts[i] = bx_close(c->etc_mounts[i]);
+    }
 }
 
 int bx_container_start(struct bx_container *c, const struct bx_container_plan *plan, struct bx_err *err)
 {
-    int fds[1 + ETC_FILES], r;
+    int r = hand_over(c, plan, err);
 
-    for (size_t i = 0; i < BX_ARRAY_SIZE(fds); i++)
-        fds[i] = -1;
-    r = hand_over(c, plan, fds, err);
-    for (size_t i = 0; i < BX_ARRAY_SIZE(fds); i++)
-        bx_close(fds[i]);
+    close_etc(c);
     c->control = bx_close(c->control);
     if (r < 0)
         return r;
@@ -541,6 +568,7 @@ void bx_container_stop(struct bx_container *c)
     c->root_fd = bx_close(c->root_fd);
     c->pts_fd = bx_close(c->pts_fd);
     c->control = bx_close(c->control);
+    close_etc(c);
     if (c->pidfd >= 0) {
         siginfo_t si;
 

@@ -42,20 +42,33 @@ struct bx_container_plan {
     bool protect; /* mask and protect the usual paths of /proc and /sys */
 };
 
+/* Files of /etc that are ours, over those of the image. */
+enum bx_etc { BX_ETC_HOSTNAME, BX_ETC_HOSTS, BX_ETC_RESOLV, BX_ETC_MACHINE_ID, BX_ETC_FILES };
+
 struct bx_container {
     int pidfd; /* of the reaper; also names the namespaces */
     pid_t pid;
     int control; /* socket to the reaper, until it has started */
     int root_fd; /* its root, as O_PATH */
     int pts_fd;  /* its devpts */
+    int etc_files[BX_ETC_FILES];  /* for writing, until the start */
+    int etc_mounts[BX_ETC_FILES]; /* a detached mount of each */
 };
 
-#define BX_CONTAINER_INIT ((struct bx_container){.pidfd = -1, .control = -1, .root_fd = -1, .pts_fd = -1})
+#define BX_CONTAINER_INIT                                                                                    \
+    ((struct bx_container){.pidfd = -1,                                                                       \
+                           .control = -1,                                                                     \
+                           .root_fd = -1,                                                                     \
+                           .pts_fd = -1,                                                                      \
+                           .etc_files = {-1, -1, -1, -1},                                                     \
+                           .etc_mounts = {-1, -1, -1, -1}})
 
 /* First half. cgroup_fd: the box's cgroup, which becomes the root of the cgroup namespace; no process stays
  * in it. */
 int bx_container_prepare(struct bx_container *c, int cgroup_fd, struct bx_err *err);
-/* Second half. The root is mounted at BX_CONTAINER_ROOT, the generated files lie in BX_CONTAINER_ETC. */
+/* The content of a file of ours; once each, between the halves. */
+int bx_container_write(struct bx_container *c, enum bx_etc file, const char *text, struct bx_err *err);
+/* Second half. The root is mounted at BX_CONTAINER_ROOT. */
 int bx_container_start(struct bx_container *c, const struct bx_container_plan *plan, struct bx_err *err);
 /* Ends the reaper and whatever is still in its pid namespace. */
 void bx_container_stop(struct bx_container *c);

@@ -68,19 +68,7 @@ static int seed(boxlite_Start *pb, struct bx_err *err)
     return r;
 }
 
-static int write_etc(const char *name, const char *text, struct bx_err *err)
-{
-    char path[64];
-    int fd, r;
-
-    snprintf(path, sizeof(path), BX_CONTAINER_ETC "/%s", name);
-    fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    r = fd < 0 ? -errno : bx_write_full(fd, text, strlen(text));
-    bx_close(fd);
-    return r < 0 ? bx_fail(err, BX_EENGINE, -r, "write %s", path) : 0;
-}
-
-static int write_names(const struct bx_agent *a, struct bx_err *err)
+static int write_names(struct bx_agent *a, struct bx_err *err)
 {
     const boxlite_Start *pb = &a->start.pb;
     char text[512], hex[2 * sizeof(pb->machine_id.bytes) + 1];
@@ -88,24 +76,20 @@ static int write_names(const struct bx_agent *a, struct bx_err *err)
 
     if (pb->machine_id.size != sizeof(pb->machine_id.bytes))
         return bx_fail(err, BX_EINVALID, 0, "a machine id of %u bytes", (unsigned)pb->machine_id.size);
-    if (mkdir(BX_CONTAINER_ETC, 0755) < 0 && errno != EEXIST)
-        return bx_fail(err, BX_EENGINE, errno, "make " BX_CONTAINER_ETC);
     if (sethostname(a->box.hostname, strlen(a->box.hostname)) < 0)
         return bx_fail(err, BX_EENGINE, errno, "set the host name");
     snprintf(text, sizeof(text), "%s\n", a->box.hostname);
-    r = write_etc("hostname", text, err);
+    r = bx_container_write(&a->container, BX_ETC_HOSTNAME, text, err);
     if (r >= 0) {
         snprintf(text, sizeof(text),
                  "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t%s\n",
                  a->box.hostname);
-        r = write_etc("hosts", text, err);
+        r = bx_container_write(&a->container, BX_ETC_HOSTS, text, err);
     }
-    if (r >= 0)
-        r = write_etc("resolv.conf", "# This box has no network.\n", err);
     if (r >= 0) {
         bx_hex(hex, pb->machine_id.bytes, sizeof(pb->machine_id.bytes));
         snprintf(text, sizeof(text), "%s\n", hex);
-        r = write_etc("machine-id", text, err);
+        r = bx_container_write(&a->container, BX_ETC_MACHINE_ID, text, err);
     }
     return r;
 }
