@@ -20,7 +20,9 @@ import time
 
 SOURCE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(SOURCE, "bench"))
+sys.path.insert(0, os.path.join(SOURCE, "tests", "lib"))
 import bare  # noqa: E402
+import mkimage  # noqa: E402
 
 ROWS = []  # (name, unit, samples, goal)
 
@@ -41,6 +43,7 @@ GOALS = {
     "idle PSS of QEMU, MB": ("<=", 24, None),
     "idle PSS of a box's processes, MB": ("<=", 30, None),
     "idle CPU of a box, % of a core": ("<=", 1, None),
+    "cold starts that came up, of 8 at once": (">=", 8, None),
     "libboxlite.so stripped, MB": ("<=", 1, None),
     "opening a runtime": ("<=", 5, None),
     "first answer / bare QEMU to its greeting": ("<=", 2.2, None),
@@ -85,6 +88,8 @@ class Bench:
         self.layout = args.image
         self.home = tempfile.mkdtemp(prefix="bxbench-", dir=args.tmp)
         self.env = {**os.environ, "BOXLITE_HOME": self.home}
+        self.static = os.path.join(self.home, "static-layout")
+        mkimage.busybox(self.static)
 
     def n(self, full, quick):
         return quick if self.quick else full
@@ -131,15 +136,32 @@ class Bench:
                    if d.endswith(".ext4"))
         add("conversion rate, MB/s", [size / 1e6 / (t / 1e3) for t in convert if t > 0], "MB/s")
 
+    def cold_together(self):
+        """Eight homes without a template: how many of eight cold boots at once come up, and how long all take."""
+        homes = [tempfile.mkdtemp(prefix="cold-", dir=self.home) for _ in range(8)]
+        envs = [{**self.env, "BOXLITE_HOME": h} for h in homes]
+        boxlite = os.path.join(self.build, "boxlite")
+        for env in envs:
+            subprocess.run([boxlite, "load", self.layout, "--name", "bench:python"], env=env, check=True, stdout=subprocess.DEVNULL)
+        began = time.perf_counter()
+        runs = [subprocess.Popen([boxlite, "run", "--rm", "--memory", "512", "bench:python", "true"], env=env, stdin=subprocess.DEVNULL)
+                for env in envs]
+        add("cold starts that came up, of 8 at once", [sum(p.wait() == 0 for p in runs)], "")
+        add("8 cold starts at once, all up", [(time.perf_counter() - began) * 1e3])
+        for h in homes:
+            shutil.rmtree(h)
+
     def whole_commands(self):
-        base = [os.path.join(self.build, "boxlite"), "run", "--rm", "--memory", "512", "bench:python"]
-        add("boxlite run --rm IMAGE true", self.timed([*base, "true"], self.n(30, 5)))
-        add("boxlite run --rm IMAGE python3 -c print", self.timed([*base, "python3", "-c", "print(1)"], self.n(10, 2)))
+        self.boxlite("load", self.static, "--name", "bench:static")
+        base = [os.path.join(self.build, "boxlite"), "run", "--rm", "--memory", "512"]
+        add("boxlite run --rm IMAGE true", self.timed([*base, "bench:static", "true"], self.n(30, 5)))
+        add("boxlite run --rm, Debian's true", self.timed([*base, "bench:python", "true"], self.n(10, 3)))
+        add("boxlite run --rm, python3 -c print", self.timed([*base, "bench:python", "python3", "-c", "print(1)"], self.n(10, 2)))
 
     def library(self):
         for what, full, quick in (("open", 50, 10), ("start", 50, 5), ("exec", 200, 20), ("burst", 500, 100), ("stdout", 5, 2),
                                   ("stdin", 5, 2), ("python", 5, 1)):
-            self.measure(what, "bench:python", self.n(full, quick))
+            self.measure(what, "bench:python" if what == "python" else "bench:static", self.n(full, quick))
         size = os.path.join(self.home, "stripped.so")
         subprocess.run(["strip", "-o", size, os.path.realpath(os.path.join(self.build, "libboxlite.so"))], check=True)
         add("libboxlite.so stripped, MB", [os.stat(size).st_size / 1e6], "MB")
@@ -147,7 +169,7 @@ class Bench:
 
     def many(self):
         count = self.n(20, 8)
-        p = subprocess.Popen([os.path.join(self.build, "bxbench"), "many", "bench:python", str(count)], env=self.env,
+        p = subprocess.Popen([os.path.join(self.build, "bxbench"), "many", "bench:static", str(count)], env=self.env,
                              stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         shims = []
         for line in p.stdout:
@@ -325,7 +347,7 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     bench = Bench(args)
     try:
-        for step in (bench.first_runs, bench.whole_commands, bench.library, bench.bare_qemu, bench.many, bench.disk, bench.podman,
+        for step in (bench.first_runs, bench.cold_together, bench.whole_commands, bench.library, bench.bare_qemu, bench.many, bench.disk, bench.podman,
                      bench.bubblewrap):
             print(step.__name__.replace("_", " "), file=sys.stderr, flush=True)
             step()

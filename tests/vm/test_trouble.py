@@ -9,7 +9,9 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "boot"))
 import boxtest
+import cpio
 from boxtest import Home, wait_for
 
 IMAGE = "busybox:test"
@@ -100,6 +102,53 @@ def test_a_killed_shim_takes_its_machine_along(home):
     status = [b["Status"] for b in home.boxes() if b["Names"] == "orphan"]
     assert status in (["Failed"], ["Stopped"]), status
     home.ok("rm", "-f", "orphan")
+
+
+def test_an_agent_that_never_answers_is_given_up_with_the_consoles_tail(home):
+    libexec = os.path.join(home.path, "tmp-libexec")
+    os.mkdir(libexec)
+    try:
+        for name in os.listdir(boxtest.BUILD):
+            if name.startswith(("boxlite", "libb", "vmlinux", "boot.json")):
+                os.symlink(os.path.join(boxtest.BUILD, name), os.path.join(libexec, name))
+        with open("/bin/busybox", "rb") as f:
+            busybox = f.read()
+        script = b"#!/busybox sh\n/busybox mount -t devtmpfs dev /dev\necho I am no agent >/dev/console\nexec /busybox sleep 1000\n"
+        with open(os.path.join(libexec, "initramfs.cpio"), "wb") as f:
+            f.write(cpio.archive({"init": cpio.regular(script, 0o755), "busybox": cpio.regular(busybox, 0o755), "dev": cpio.directory()}))
+        with open(os.path.join(libexec, "boot.json")) as f:
+            about = json.load(f)
+        os.unlink(os.path.join(libexec, "boot.json"))
+        about["initramfs_sha256"] = "0" * 64
+        with open(os.path.join(libexec, "boot.json"), "w") as f:
+            json.dump(about, f)
+        r = home.run("run", "--rm", IMAGE, "true", env={"BOXLITE_LIBEXEC": libexec, "BOXLITE_START_TIMEOUT": "9"})
+        assert r.code == 125 and b"I am no agent" in r.err, r
+        assert not home.boxes(), home.boxes()
+        home.wait_no_processes()
+    finally:
+        shutil.rmtree(libexec)
+
+
+def test_a_full_disk_is_named_and_nothing_is_lost(home):
+    if os.geteuid() != 0:
+        raise boxtest.Skip("only root can mount a small file system")
+    small = Home()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", small.path], check=True)
+    try:
+        size = os.path.join(small.path, "filler")
+        small.ok("ps")
+        with open(size, "wb") as f:
+            f.write(bytes(2_000_000))
+        r = small.run("load", boxtest.busybox_image(), "--name", IMAGE)
+        if r.code == 0:
+            r = small.run("run", "--rm", IMAGE, "true")
+        assert r.code == 125 and (b"space" in r.err), r
+        os.unlink(size)
+        assert not small.leftovers(), small.leftovers()
+    finally:
+        subprocess.run(["umount", small.path], check=True)
+        small.close()
 
 
 def test_a_program_without_rights_to_the_home_is_told_so(home):
