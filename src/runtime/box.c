@@ -374,20 +374,21 @@ static int get_or_create_locked(struct CBoxliteRuntime *rt, struct CBoxliteOptio
 {
     struct CBoxHandle *h = NULL;
     struct bx_box *b = NULL;
-    int r = 0;
+    int r = -BX_ENOTFOUND;
 
-    if (o->name) {
-        b = bx_box_find(rt, o->name, err);
-        if (!b && err->code != BX_ENOTFOUND)
+    /* Twice: between our look and our row another program may have made it. */
+    for (int i = 0; i < 2 && r < 0; i++) {
+        b = o->name ? bx_box_find(rt, o->name, err) : NULL;
+        if (b) {
+            h = handle_new(b, err);
+            bx_box_unref(b);
+            r = h ? 0 : -err->code;
+            break;
+        }
+        if (o->name && err->code != BX_ENOTFOUND)
             return -err->code;
-    }
-    if (b) {
-        h = handle_new(b, err);
-        bx_box_unref(b);
-        r = h ? 0 : -err->code;
-    } else {
         r = create_locked(rt, o, &h, err);
-        op->flag = true;
+        op->flag = r == 0;
     }
     op->result = h;
     return r;
