@@ -201,6 +201,7 @@ static void remove_on_stop_and_detach_exclude_each_other(void **state)
     CBoxliteError e = {Ok, NULL};
     struct answer a = {0};
 
+    boxlite_options_set_auto_remove(o, 1);
     boxlite_options_set_detach(o, 1);
     assert_int_not_equal(boxlite_create_box(h->rt, o, on_box, &a, &e), Ok);
     assert_non_null(strstr(e.message, "remove-on-stop is incompatible"));
