@@ -144,7 +144,8 @@ struct bx_job *bx_job_start(struct CBoxliteRuntime *rt, const struct bx_spawn *s
     write_end = pipe_fds[1];
     bx_buf_init(&j->text, BX_JOB_TEXT_MAX);
     bx_fd_nonblock(j->out_fd, true);
-    memcpy(fds, s->fds, s->n_fds * sizeof(fds[0]));
+    if (s->n_fds > 0)
+        memcpy(fds, s->fds, s->n_fds * sizeof(fds[0]));
     fds[spawn.n_fds++] = (struct bx_spawn_fd){write_end, answer_fd};
     spawn.fds = fds;
     spawn.orphan = true;
