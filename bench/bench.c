@@ -194,7 +194,7 @@ static double fact_ms(CBoxHandle *box, const char *const *keys)
     double sum = 0;
     for (; *keys; keys++) {
         const char *v = boxlite_info_get(info, *keys);
-        sum += v ? atof(v) / 1e3 : 0;
+        sum += v ? strtod(v, NULL) / 1e3 : 0;
     }
     boxlite_info_free(info);
     return sum;

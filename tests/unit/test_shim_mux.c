@@ -22,7 +22,7 @@ struct peer {
     boxlite_Error error;
 };
 
-static void note(struct peer *p, const char *fmt, ...)
+__attribute__((format(printf, 2, 3))) static void note(struct peer *p, const char *fmt, ...)
 {
     size_t n = strlen(p->seen);
     va_list ap;
