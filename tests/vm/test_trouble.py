@@ -130,6 +130,19 @@ def test_an_agent_that_never_answers_is_given_up_with_the_consoles_tail(home):
         shutil.rmtree(libexec)
 
 
+def test_a_disk_that_claims_to_have_grown_is_refused(home):
+    box = home.ok("run", "-d", "--name", "grown", IMAGE, "sleep", "1000").text.strip()
+    home.ok("stop", "grown")
+    with open(os.path.join(home.path, "boxes", box, "disk.qcow2"), "r+b") as f:
+        f.seek(24)  # the size, in the header that QEMU writes
+        size = int.from_bytes(f.read(8), "big")
+        f.seek(24)
+        f.write((size * 2).to_bytes(8, "big"))
+    r = home.run("start", "grown")
+    assert r.code == 125 and b"tampered" in r.err, r
+    home.ok("rm", "-f", "grown")
+
+
 def test_a_full_disk_is_named_and_nothing_is_lost(home):
     if os.geteuid() != 0:
         raise boxtest.Skip("only root can mount a small file system")
