@@ -286,6 +286,28 @@ class Convert(unittest.TestCase):
             finally:
                 tool("umount", d)
 
+    @unittest.skipUnless(os.geteuid() == 0, "needs root to mount")
+    def test_the_first_mount_finds_the_overhead_right(self):
+        # Else the kernel writes every copy of the superblock, one after another, in a box's first start.
+        layer = Layer().dir("etc")
+        layer.add("etc/file", data=b"x")
+        im = Image([layer.blob("zstd")])
+
+        def overhead():
+            with open(im.path, "rb") as f:
+                f.seek(1024 + 0x248)  # s_overhead_clusters
+                return int.from_bytes(f.read(4), "little")
+
+        before = overhead()
+        with tempfile.TemporaryDirectory() as d:
+            try:
+                tool("mount", "-o", "loop", im.path, d)
+            except AssertionError as e:
+                self.skipTest(f"no loop mounts here: {e}")
+            tool("umount", d)
+        self.assertNotEqual(before, 0)
+        self.assertEqual(overhead(), before)
+
     def test_requests_that_make_no_sense(self):
         for text, words in (("hello\n", "unknown version"), ("boxlite-unpack 1\nend\n", "missing"),
                             ("boxlite-unpack 1\ncolour blue\nend\n", "a wrong line \"colour\""),
