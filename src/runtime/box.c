@@ -377,7 +377,7 @@ static int get_or_create_locked(struct CBoxliteRuntime *rt, struct CBoxliteOptio
     int r = -BX_ENOTFOUND;
 
     /* Twice: between our look and our row another program may have made it. */
-    for (int i = 0; i < 2 && r < 0; i++) {
+    for (int i = 0; i < (o->name ? 2 : 1) && r < 0; i++) {
         b = o->name ? bx_box_find(rt, o->name, err) : NULL;
         if (b) {
             h = handle_new(b, err);
