@@ -32,6 +32,7 @@
 #include "runtime/convert.h"
 #include "runtime/engine.h"
 #include "runtime/job.h"
+#include "runtime/lease.h"
 #include "runtime/members.h"
 
 #define IN_FD           3
@@ -54,6 +55,7 @@ struct load {
     char *name;   /* NULL: the image's own */
     int dir_fd;   /* folder, or -1 */
     int spool_fd; /* archive, or -1 */
+    int lease_fd; /* what we add is nobody's garbage */
     struct bx_members members;
     struct bx_job *job;
     struct bx_source *turn;
@@ -94,6 +96,7 @@ static void load_free(struct load *l)
     bx_close(l->tmp_fd);
     bx_close(l->dir_fd);
     bx_close(l->spool_fd);
+    bx_close(l->lease_fd);
     bx_members_done(&l->members);
     bx_manifest_done(&l->manifest);
     free(l->manifest_text);
@@ -658,7 +661,7 @@ int bx_load_begin(struct CBoxliteRuntime *rt, const char *path, const char *name
         return bx_fail(err, BX_ERESOURCE, ENOMEM, "load an image");
     l->rt = rt;
     l->op = op;
-    l->dir_fd = l->spool_fd = l->tmp_fd = -1;
+    l->dir_fd = l->spool_fd = l->tmp_fd = l->lease_fd = -1;
     l->path = bx_strf("%s", path);
     l->name = name ? bx_strf("%s", name) : NULL;
     l->next = rt->loads;
@@ -666,6 +669,8 @@ int bx_load_begin(struct CBoxliteRuntime *rt, const char *path, const char *name
     l->turn = bx_loop_add_defer(rt->loop, folder ? on_folder_turn : on_turn, l);
     if (!l->path || (name && !l->name) || !l->turn)
         r = bx_fail(err, BX_ERESOURCE, ENOMEM, "load an image");
+    else if ((l->lease_fd = bx_image_lease(rt, err)) < 0)
+        r = l->lease_fd;
     else if (folder)
         l->dir_fd = BX_TAKE_FD(fd);
     else
