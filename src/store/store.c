@@ -59,6 +59,7 @@ static const char *const migrations[] = {
     " size INTEGER NOT NULL"
     ") STRICT, WITHOUT ROWID;"
     "CREATE INDEX image_by_manifest ON image(manifest_digest);",
+    "ALTER TABLE image ADD COLUMN used_ms INTEGER NOT NULL DEFAULT 0;",
 };
 
 #define SCHEMA_VERSION (SCHEMA_MAJOR * 100 + (int)BX_ARRAY_SIZE(migrations))
@@ -70,10 +71,13 @@ enum stmt {
     BOX_LIST,
     BOX_CHANGE,
     BOX_DELETE,
+    BOX_PIN,
     IMAGE_PUT,
     IMAGE_GET,
     IMAGE_LIST,
     IMAGE_SET_DISK,
+    IMAGE_USED,
+    IMAGE_TAG,
     IMAGE_DELETE,
     STMT_COUNT
 };
@@ -101,12 +105,16 @@ static const char *const statements[] = {
                    " engine = coalesce(?11, engine)"
                    " WHERE id = ?1 AND (?12 >> state) & 1",
     [BOX_DELETE] = "DELETE FROM box WHERE id = ?1",
+    [BOX_PIN] = "UPDATE box SET disk = ?2 WHERE id = ?1",
     [IMAGE_PUT] = "INSERT OR REPLACE INTO image (" IMAGE_COLUMNS ") VALUES (?1, ?2, ?3,"
                   " coalesce(?4, (SELECT disk FROM image WHERE manifest_digest = ?2 AND disk IS NOT NULL LIMIT 1)),"
                   " ?5, ?6, ?7, ?8)",
-    [IMAGE_GET] = "SELECT " IMAGE_COLUMNS " FROM image WHERE reference = ?1",
-    [IMAGE_LIST] = "SELECT " IMAGE_COLUMNS " FROM image ORDER BY cached_ms DESC, reference",
+    [IMAGE_GET] = "SELECT " IMAGE_COLUMNS ", used_ms FROM image WHERE reference = ?1",
+    [IMAGE_LIST] = "SELECT " IMAGE_COLUMNS ", used_ms FROM image ORDER BY cached_ms DESC, reference",
     [IMAGE_SET_DISK] = "UPDATE image SET disk = ?2 WHERE manifest_digest = ?1",
+    [IMAGE_USED] = "UPDATE image SET used_ms = ?2 WHERE manifest_digest = ?1",
+    [IMAGE_TAG] = "INSERT OR REPLACE INTO image (" IMAGE_COLUMNS ", used_ms) SELECT ?2, manifest_digest, config_digest, disk,"
+                  " manifest, layer_count, cached_ms, size, used_ms FROM image WHERE reference = ?1",
     [IMAGE_DELETE] = "DELETE FROM image WHERE reference = ?1",
 };
 _Static_assert(BX_ARRAY_SIZE(statements) == STMT_COUNT, "one statement for each name");
@@ -246,6 +254,25 @@ struct bx_store *bx_store_close(struct bx_store *s)
     free(s->path);
     free(s);
     return NULL;
+}
+
+int bx_store_begin(struct bx_store *s, struct bx_err *err)
+{
+    return exec_sql(s, "BEGIN IMMEDIATE", "begin", err);
+}
+
+int bx_store_commit(struct bx_store *s, struct bx_err *err)
+{
+    int r = exec_sql(s, "COMMIT", "commit", err);
+    if (r < 0)
+        bx_store_rollback(s);
+    return r;
+}
+
+void bx_store_rollback(struct bx_store *s)
+{
+    if (!sqlite3_get_autocommit(s->db)) /* some errors have rolled it back already */
+        sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
 }
 
 static sqlite3_stmt *prepare(struct bx_store *s, enum stmt which, struct bx_err *err)
@@ -475,6 +502,52 @@ int bx_store_box_delete(struct bx_store *s, const char *id, struct bx_err *err)
     return r;
 }
 
+static int set_pin(struct bx_store *s, const char *id, const char *disk, struct bx_err *err)
+{
+    sqlite3_stmt *st = prepare(s, BOX_PIN, err);
+    if (!st)
+        return -BX_EDATABASE;
+    bind_text(st, 1, id);
+    bind_text(st, 2, disk);
+    int r = finish(s, st, "note a box's disk", err);
+    if (r == 0 && sqlite3_changes(s->db) == 0)
+        return bx_fail(err, BX_ENOTFOUND, 0, "no such box: %s", id);
+    return r;
+}
+
+static int pin_in_transaction(struct bx_store *s, const char *id, const char *disk, const char *manifest_digest,
+                              int64_t now_ms, struct bx_err *err)
+{
+    struct bx_box_row row = { 0 };
+    int r = bx_store_box_get(s, id, &row, err);
+    bool pinned = r == 0 && row.disk && bx_streq(row.disk, disk);
+    bx_box_row_done(&row);
+    struct bx_err why = BX_ERR_INIT;
+    if (r < 0)
+        return r;
+    r = bx_store_image_used(s, manifest_digest, now_ms, &why);
+    if (pinned && (r == 0 || r == -BX_ENOTFOUND)) /* it stands on its disk, named by an image or not */
+        return 0;
+    if (r == 0)
+        return set_pin(s, id, disk, err);
+    if (err)
+        *err = why;
+    return r;
+}
+
+int bx_store_box_pin(struct bx_store *s, const char *id, const char *disk, const char *manifest_digest, int64_t now_ms,
+                     struct bx_err *err)
+{
+    int r = bx_store_begin(s, err);
+    if (r < 0)
+        return r;
+    r = pin_in_transaction(s, id, disk, manifest_digest, now_ms, err);
+    if (r == 0)
+        return bx_store_commit(s, err);
+    bx_store_rollback(s);
+    return r;
+}
+
 void bx_image_row_done(struct bx_image_row *row)
 {
     free(row->reference);
@@ -503,6 +576,7 @@ static void read_image(sqlite3_stmt *st, struct bx_image_row *row)
         .layer_count = sqlite3_column_int(st, 5),
         .cached_ms = sqlite3_column_int64(st, 6),
         .size = (uint64_t)sqlite3_column_int64(st, 7),
+        .used_ms = BX_MAX(sqlite3_column_int64(st, 6), sqlite3_column_int64(st, 8)),
     };
 }
 
@@ -573,6 +647,39 @@ int bx_store_image_set_disk(struct bx_store *s, const char *manifest_digest, con
     bind_text(st, 1, manifest_digest);
     bind_text(st, 2, disk);
     return finish(s, st, "note an image's disk", err);
+}
+
+int bx_store_image_used(struct bx_store *s, const char *manifest_digest, int64_t now_ms, struct bx_err *err)
+{
+    sqlite3_stmt *st = prepare(s, IMAGE_USED, err);
+    if (!st)
+        return -BX_EDATABASE;
+    bind_text(st, 1, manifest_digest);
+    sqlite3_bind_int64(st, 2, now_ms);
+    int r = finish(s, st, "note an image's use", err);
+    if (r == 0 && sqlite3_changes(s->db) == 0)
+        return bx_fail(err, BX_ENOTFOUND, 0, "no image is %s any more", manifest_digest);
+    return r;
+}
+
+int bx_store_image_tag(struct bx_store *s, const char *source, const char *target, struct bx_err *err)
+{
+    if (bx_streq(source, target)) {
+        struct bx_image_row row;
+        int r = bx_store_image_get(s, source, &row, err);
+        if (r == 0)
+            bx_image_row_done(&row);
+        return r;
+    }
+    sqlite3_stmt *st = prepare(s, IMAGE_TAG, err);
+    if (!st)
+        return -BX_EDATABASE;
+    bind_text(st, 1, source);
+    bind_text(st, 2, target);
+    int r = finish(s, st, "name an image", err);
+    if (r == 0 && sqlite3_changes(s->db) == 0)
+        return bx_fail(err, BX_ENOTFOUND, 0, "no such image: %s", source);
+    return r;
 }
 
 int bx_store_image_delete(struct bx_store *s, const char *reference, struct bx_err *err)

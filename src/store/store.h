@@ -2,7 +2,7 @@
 /*
  * store.h - the rows: boxes and images, in <home>/db/boxlite.db (SQLite, WAL). Many programs use one home at once.
  *
- * Every call is one transaction, waits at most 5 s for another program's, and returns -BX_EDATABASE (or the code named) with
+ * Every call is one transaction (unless it stands between bx_store_begin and its end), waits at most 5 s for another program's, and returns -BX_EDATABASE (or the code named) with
  * words. Strings in rows are heap copies freed by the _done functions. A database written by a newer library is opened when its
  * major version (user_version / 100) is ours, else refused with both versions named.
  */
@@ -22,12 +22,18 @@ int bx_store_open(const char *home, struct bx_store **ret, struct bx_err *err);
 struct bx_store *bx_store_close(struct bx_store *s);
 BX_DEFINE_CLEANUP(struct bx_store *, bx_store_close)
 
+/* Several calls as one transaction, which has the database for writing from the start: what is read in it stays true until its end.
+ * A commit that fails has rolled back. */
+int bx_store_begin(struct bx_store *s, struct bx_err *err);
+int bx_store_commit(struct bx_store *s, struct bx_err *err);
+void bx_store_rollback(struct bx_store *s);
+
 struct bx_box_row {
     int64_t number;       /* rowid: never used twice in one home; distinct uids come from it */
     char *id;             /* 12 Base62 characters */
     char *name;           /* NULL when unnamed; unique */
     char *image;          /* reference as the user gave it, or NULL */
-    char *disk;           /* file name under disks/ the box stands on; NULL until the image was converted */
+    char *disk;           /* file name under disks/ the box stands on, pinned at its first start; NULL before */
     char *options;        /* JSON: everything the box was created with (src/runtime/options.c) */
     int state;            /* enum bx_box_state of wire/frame.h, as a number */
     int pid;              /* of the shim, 0 = none */
@@ -68,6 +74,12 @@ struct bx_box_change {
 };
 #define BX_BOX_CHANGE_INIT ((struct bx_box_change){ .pid = -1, .started_ms = -1, .stopped_ms = -1 })
 int bx_store_box_change(struct bx_store *s, const char *id, unsigned from, const struct bx_box_change *change, struct bx_err *err);
+/*
+ * Pins the disk a box stands on, and notes that its image is used now. Before the disk is looked for: from then on it is not garbage.
+ * -BX_ENOTFOUND when no image has this manifest (it was removed meanwhile), unless the box is pinned to this disk already.
+ */
+int bx_store_box_pin(struct bx_store *s, const char *id, const char *disk, const char *manifest_digest, int64_t now_ms,
+                     struct bx_err *err);
 /* -BX_ENOTFOUND when it is gone already. */
 int bx_store_box_delete(struct bx_store *s, const char *id, struct bx_err *err);
 
@@ -75,11 +87,12 @@ struct bx_image_row {
     char *reference;       /* canonical: docker.io/library/python:slim */
     char *manifest_digest; /* sha256:... */
     char *config_digest;   /* sha256:... : the image id */
-    char *disk;            /* file name under disks/, NULL until converted */
+    char *disk;            /* file name under disks/, NULL until converted; whether it is there, the file tells */
     char *manifest;        /* JSON as stored in blobs (for listing layers without files) */
     int layer_count;
     int64_t cached_ms;
     uint64_t size;         /* bytes of its blobs */
+    int64_t used_ms;       /* last start of a box of it, or when it was stored; not written by image_put */
 };
 void bx_image_row_done(struct bx_image_row *row);
 int bx_store_image_put(struct bx_store *s, const struct bx_image_row *row, struct bx_err *err); /* replaces the reference */
@@ -87,6 +100,10 @@ int bx_store_image_get(struct bx_store *s, const char *reference, struct bx_imag
 int bx_store_image_list(struct bx_store *s, struct bx_image_row **ret, size_t *ret_n, struct bx_err *err); /* newest first */
 void bx_image_rows_free(struct bx_image_row *rows, size_t n);
 int bx_store_image_set_disk(struct bx_store *s, const char *manifest_digest, const char *disk, struct bx_err *err);
+/* All names of the image. -BX_ENOTFOUND when it has none. */
+int bx_store_image_used(struct bx_store *s, const char *manifest_digest, int64_t now_ms, struct bx_err *err);
+/* The image of reference `source` is also called `target`, which may have been another one's name. */
+int bx_store_image_tag(struct bx_store *s, const char *source, const char *target, struct bx_err *err);
 int bx_store_image_delete(struct bx_store *s, const char *reference, struct bx_err *err);
 
 #endif

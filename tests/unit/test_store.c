@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -248,6 +249,122 @@ static void a_file_that_is_no_database_is_named(void **state)
     bx_rm_rf(AT_FDCWD, home);
 }
 
+/* What 0.1.0's first schema (101) wrote. */
+static const char first_schema[] =
+    "CREATE TABLE box (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, name TEXT UNIQUE, image TEXT, disk TEXT,"
+    " options TEXT NOT NULL, state INTEGER NOT NULL, pid INTEGER NOT NULL DEFAULT 0, detached INTEGER NOT NULL DEFAULT 0,"
+    " created_ms INTEGER NOT NULL, started_ms INTEGER NOT NULL DEFAULT 0, stopped_ms INTEGER NOT NULL DEFAULT 0, exit_code INTEGER,"
+    " message TEXT, boot_id TEXT, engine TEXT) STRICT;"
+    "CREATE TABLE image (reference TEXT PRIMARY KEY, manifest_digest TEXT NOT NULL, config_digest TEXT NOT NULL, disk TEXT,"
+    " manifest TEXT NOT NULL, layer_count INTEGER NOT NULL, cached_ms INTEGER NOT NULL, size INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+    "CREATE INDEX image_by_manifest ON image(manifest_digest);"
+    "INSERT INTO box (id, options, state, created_ms, disk) VALUES ('AAAAAAAAAAAA', '{}', 1, 5, 'x.ext4');"
+    "INSERT INTO image VALUES ('docker.io/library/a:1', 'sha256:m', 'sha256:c', NULL, '{}', 1, 700, 9);"
+    "PRAGMA user_version = 101;";
+
+static void put_image(struct bx_store *s, const char *reference, const char *manifest, int64_t cached)
+{
+    const struct bx_image_row row = { .reference = (char *)(uintptr_t)reference,
+                                      .manifest_digest = (char *)(uintptr_t)manifest,
+                                      .config_digest = (char *)(uintptr_t) "sha256:c",
+                                      .manifest = (char *)(uintptr_t) "{}",
+                                      .cached_ms = cached };
+    assert_int_equal(bx_store_image_put(s, &row, NULL), 0);
+}
+
+static int64_t used(struct bx_store *s, const char *reference)
+{
+    struct bx_image_row row;
+    assert_int_equal(bx_store_image_get(s, reference, &row, NULL), 0);
+    int64_t ms = row.used_ms;
+    bx_image_row_done(&row);
+    return ms;
+}
+
+static void a_database_of_the_first_schema_is_taken_over(void **state)
+{
+    (void)state;
+    char home[] = "/tmp/bx-store-XXXXXX", file[64];
+    sqlite3 *db = NULL;
+    struct bx_store *s = NULL, *again = NULL;
+    struct bx_box_row box;
+    assert_non_null(mkdtemp(home));
+    snprintf(file, sizeof(file), "%s/db", home);
+    assert_int_equal(mkdir(file, 0700), 0);
+    snprintf(file, sizeof(file), "%s/db/boxlite.db", home);
+    assert_int_equal(sqlite3_open(file, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, first_schema, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    assert_int_equal(bx_store_open(home, &s, NULL), 0);
+    assert_int_equal(bx_store_open(home, &again, NULL), 0); /* and a second time */
+    assert_int_equal(used(s, "docker.io/library/a:1"), 700);
+    assert_int_equal(bx_store_image_used(again, "sha256:m", 800, NULL), 0);
+    assert_int_equal(used(s, "docker.io/library/a:1"), 800);
+    assert_int_equal(bx_store_box_get(s, "AAAAAAAAAAAA", &box, NULL), 0);
+    assert_string_equal(box.disk, "x.ext4");
+    bx_box_row_done(&box);
+    bx_store_close(s);
+    bx_store_close(again);
+    bx_rm_rf(AT_FDCWD, home);
+}
+
+static void a_box_is_pinned_to_an_image_that_is_there(void **state)
+{
+    struct fixture *f = *state;
+    struct bx_store *s = f->store;
+    struct bx_box_row box;
+    put_image(s, "docker.io/library/a:1", "sha256:m", 10);
+    assert_int_equal(insert(s, "AAAAAAAAAAAA", NULL, 1, NULL), 0);
+    assert_int_equal(bx_store_box_pin(s, "AAAAAAAAAAAA", "m.ext4", "sha256:m", 20, NULL), 0);
+    assert_int_equal(used(s, "docker.io/library/a:1"), 20);
+    assert_int_equal(bx_store_box_get(s, "AAAAAAAAAAAA", &box, NULL), 0);
+    assert_string_equal(box.disk, "m.ext4");
+    bx_box_row_done(&box);
+    /* Not to one that is gone, unless it stands on its disk already. */
+    assert_int_equal(bx_store_image_delete(s, "docker.io/library/a:1", NULL), 0);
+    assert_int_equal(bx_store_box_pin(s, "AAAAAAAAAAAA", "m.ext4", "sha256:m", 30, NULL), 0);
+    assert_int_equal(bx_store_box_pin(s, "AAAAAAAAAAAA", "n.ext4", "sha256:n", 30, NULL), -BX_ENOTFOUND);
+    assert_int_equal(bx_store_box_pin(s, "BBBBBBBBBBBB", "m.ext4", "sha256:m", 30, NULL), -BX_ENOTFOUND);
+    assert_int_equal(bx_store_box_get(s, "AAAAAAAAAAAA", &box, NULL), 0);
+    assert_string_equal(box.disk, "m.ext4");
+    bx_box_row_done(&box);
+}
+
+static void a_second_name_has_the_use_of_the_first(void **state)
+{
+    struct fixture *f = *state;
+    struct bx_store *s = f->store;
+    put_image(s, "docker.io/library/a:1", "sha256:m", 10);
+    put_image(s, "docker.io/library/b:1", "sha256:n", 11);
+    assert_int_equal(bx_store_image_used(s, "sha256:m", 50, NULL), 0);
+    assert_int_equal(bx_store_image_tag(s, "docker.io/library/a:1", "docker.io/library/b:1", NULL), 0);
+    assert_int_equal(used(s, "docker.io/library/b:1"), 50);
+    assert_int_equal(bx_store_image_used(s, "sha256:n", 60, NULL), -BX_ENOTFOUND);
+    assert_int_equal(bx_store_image_tag(s, "docker.io/library/a:1", "docker.io/library/a:1", NULL), 0);
+    assert_int_equal(used(s, "docker.io/library/a:1"), 50);
+    assert_int_equal(bx_store_image_tag(s, "docker.io/library/z:1", "docker.io/library/a:1", NULL), -BX_ENOTFOUND);
+    assert_int_equal(bx_store_image_tag(s, "docker.io/library/z:1", "docker.io/library/z:1", NULL), -BX_ENOTFOUND);
+    assert_int_equal(used(s, "docker.io/library/a:1"), 50);
+}
+
+static void what_was_begun_ends_whole_or_not_at_all(void **state)
+{
+    struct fixture *f = *state;
+    struct bx_store *s = f->store;
+    put_image(s, "docker.io/library/a:1", "sha256:m", 10);
+    assert_int_equal(bx_store_begin(s, NULL), 0);
+    assert_int_equal(bx_store_image_delete(s, "docker.io/library/a:1", NULL), 0);
+    assert_int_equal(bx_store_begin(s, NULL), -BX_EDATABASE);
+    bx_store_rollback(s);
+    bx_store_rollback(s);
+    assert_int_equal(used(s, "docker.io/library/a:1"), 10);
+    assert_int_equal(bx_store_commit(s, NULL), -BX_EDATABASE);
+    assert_int_equal(bx_store_begin(s, NULL), 0);
+    assert_int_equal(bx_store_image_delete(s, "docker.io/library/a:1", NULL), 0);
+    assert_int_equal(bx_store_commit(s, NULL), 0);
+    assert_int_equal(bx_store_image_delete(s, "docker.io/library/a:1", NULL), -BX_ENOTFOUND);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -259,6 +376,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_image_keeps_its_disk_when_it_is_named_again, setup, teardown),
         cmocka_unit_test_setup_teardown(many_programs_open_and_write_one_new_database, setup, teardown),
         cmocka_unit_test(a_file_that_is_no_database_is_named),
+        cmocka_unit_test(a_database_of_the_first_schema_is_taken_over),
+        cmocka_unit_test_setup_teardown(a_box_is_pinned_to_an_image_that_is_there, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_second_name_has_the_use_of_the_first, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_was_begun_ends_whole_or_not_at_all, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
