@@ -163,6 +163,19 @@ typedef struct CImageInfoList {
     int count;
 } CImageInfoList;
 
+/* What boxlite_image_remove and boxlite_image_prune removed, or would remove. Extension. Fields are only ever
+ * appended. */
+typedef struct CImagePruneResult {
+    size_t size;    /* sizeof(CImagePruneResult) of the library */
+    uint64_t bytes; /* freed on the host's disk */
+    int images;     /* names of images */
+    int blobs;
+    int disks; /* made from images */
+    int templates;
+    int blobs_kept;                /* that nothing refers to, but an image is being added right now */
+    const char *const *references; /* the names, NULL behind the last; NULL when there are none */
+} CImagePruneResult;
+
 typedef struct CPublishedPort {
     uint16_t guest_port;
     char *host_ip;
@@ -224,6 +237,8 @@ typedef void (*CExecutionResizeCb)(CBoxliteError *error, void *user_data);
 typedef void (*CBoxImagePullCb)(CImagePullResult *result, CBoxliteError *error, void *user_data);
 typedef void (*CBoxImageListCb)(CImageInfoList *list, CBoxliteError *error, void *user_data);
 /* Extensions. */
+typedef void (*CImageDoneCb)(CBoxliteError *error, void *user_data);
+typedef void (*CImagePruneCb)(const CImagePruneResult *result, CBoxliteError *error, void *user_data);
 typedef void (*CBoxExecCb)(CExecutionHandle *execution, CBoxliteError *error, void *user_data);
 typedef void (*CExecutionWritableCb)(size_t room, void *user_data);
 typedef void (*CBoxliteInfoCb)(CBoxliteInfo *info, CBoxliteError *error, void *user_data);
@@ -606,6 +621,67 @@ BOXLITE_API BoxliteErrorCode boxlite_image_list(CBoxliteImageHandle *images, CBo
 BOXLITE_API BoxliteErrorCode boxlite_image_load(CBoxliteImageHandle *images, const char *path,
                                                 const char *name, CBoxImagePullCb cb, void *user_data,
                                                 CBoxliteError *out_error);
+
+/*
+ * Gives an image a further name. Extension.
+ *
+ * `source`: a name, name@digest, the image's id or manifest digest, or at least four first digits of one. `target`:
+ * a name; when another image has it, that one loses it. Errors: Image (no such image, a name that is none), Database.
+ */
+BOXLITE_API BoxliteErrorCode boxlite_image_tag(CBoxliteImageHandle *images, const char *source,
+                                               const char *target, CImageDoneCb cb, void *user_data,
+                                               CBoxliteError *out_error);
+
+/*
+ * Removes a name of an image; with its last name the image, its disk and its templates, and those of its layers that
+ * no other image has. Extension.
+ *
+ * `reference_or_id` is as `source` above. InvalidState when a box stands on the image, or when an id means an image
+ * with several names; with `force` it goes all the same, under all its names: a box that was started keeps its disk
+ * as long as it exists, one that was not will not find its image. Blobs stay (blobs_kept) while any image is being
+ * added: prune removes them later. The result is borrowed. Errors: Image (no such image, more than one), Database,
+ * Storage.
+ */
+BOXLITE_API BoxliteErrorCode boxlite_image_remove(CBoxliteImageHandle *images, const char *reference_or_id,
+                                                  int force, CImagePruneCb cb, void *user_data,
+                                                  CBoxliteError *out_error);
+
+/* What else boxlite_image_prune removes. Set `size`; zero means no. Extension. */
+typedef struct BoxliteImagePrune {
+    size_t size;              /* sizeof(BoxliteImagePrune) */
+    int32_t all;              /* images that no box stands on, too */
+    int32_t dry_run;          /* nothing; only say what would go */
+    uint64_t older_than_secs; /* with `all`: not those used since: loaded, pulled, or a box of them started */
+    uint64_t keep_bytes;      /* with `all`: longest unused first, and only until images, disks and templates together
+                               * hold no more than this; then templates */
+} BoxliteImagePrune;
+/* clang-format off */
+#define BOXLITE_IMAGE_PRUNE_INIT { sizeof(BoxliteImagePrune), 0, 0, 0, 0 }
+/* clang-format on */
+
+/*
+ * Removes what nothing refers to: blobs and disks of images that are gone, templates of earlier versions, of images
+ * that are gone and beyond 2 GiB in all, files that killed programs have left; blobs that a broken pull has left for
+ * the next one after a day, with `all` at once. Extension.
+ *
+ * `options` may be NULL. Safe at any time, beside any number of programs. The result is borrowed. Errors:
+ * InvalidArgument (older_than_secs or keep_bytes without `all`), Database, Storage.
+ */
+BOXLITE_API BoxliteErrorCode boxlite_image_prune(CBoxliteImageHandle *images, const BoxliteImagePrune *options,
+                                                 CImagePruneCb cb, void *user_data, CBoxliteError *out_error);
+
+/*
+ * More about an image, as named facts. Extension.
+ *
+ * `reference` is as `source` above. Keys: reference, names (all of them), id, manifest, os, arch, variant, layers
+ * (number), layer_digests, size (bytes of its blobs), shared_size (of those that other images have too),
+ * unique_size (of those that go with it), disk (file name), disk_bytes (allocated, 0: not made yet),
+ * template_bytes, cached_at and used_at (unix time, seconds), boxes (that stand on it), entrypoint, cmd, env,
+ * working_dir, user, stop_signal. Lists are JSON arrays of strings; what the image does not say is missing.
+ * Errors: Image (no such image, more than one, unreadable).
+ */
+BOXLITE_API BoxliteErrorCode boxlite_image_inspect(CBoxliteImageHandle *images, const char *reference,
+                                                   CBoxliteInfoCb cb, void *user_data, CBoxliteError *out_error);
 
 BOXLITE_API void boxlite_free_image_info_list(CImageInfoList *list);
 BOXLITE_API void boxlite_free_image_pull_result(CImagePullResult *result);

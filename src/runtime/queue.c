@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "runtime/box.h"
+#include "runtime/collect.h"
 #include "runtime/exec.h"
 
 void bx_queue_event(struct CBoxliteRuntime *rt, struct bx_ev *ev)
@@ -65,6 +66,9 @@ static void op_drop_result(struct bx_op *op)
     case BX_OP_INFO:
         boxlite_info_free(op->result);
         break;
+    case BX_OP_PRUNED:
+        bx_prune_result_free(op->result);
+        break;
     case BX_OP_PLAIN:
     case BX_OP_WAIT:
         break;
@@ -113,6 +117,10 @@ static void op_call(struct bx_op *op, CBoxliteError *e)
         break;
     case BX_OP_INFO:
         op->cb.info(op->result, e, op->ud);
+        break;
+    case BX_OP_PRUNED:
+        op->cb.pruned(op->result, e, op->ud);
+        bx_prune_result_free(op->result);
         break;
     case BX_OP_SYNC:
         break;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "runtime/box.h"
+#include "runtime/collect.h"
 #include "runtime/engine.h"
 #include "runtime/job.h"
 #include "runtime/load.h"
@@ -395,6 +396,7 @@ void boxlite_runtime_free(CBoxliteRuntime *rt)
     }
     rt->closing = true;
     bx_loads_end(rt);
+    bx_collects_end(rt);
     bx_boxes_end(rt); /* connections close: boxes that are not detached end by it */
     bx_jobs_end(rt);  /* what is left of them: the probe */
     rt->freed = true;

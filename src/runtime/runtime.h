@@ -67,6 +67,7 @@ enum bx_op_kind {
     BX_OP_PULLED,     /* (result, error, ud) */
     BX_OP_IMAGE_LIST, /* (list, error, ud) */
     BX_OP_INFO,       /* (facts, error, ud) */
+    BX_OP_PRUNED,     /* (result, error, ud): the result is borrowed */
     BX_OP_SYNC,       /* none: somebody waits for `done` */
 };
 
@@ -81,6 +82,7 @@ union bx_op_cb {
     CBoxImagePullCb pulled;
     CBoxImageListCb image_list;
     CBoxliteInfoCb info;
+    CImagePruneCb pruned;
 };
 
 struct bx_op {
@@ -156,6 +158,7 @@ struct CBoxliteRuntime {
     struct bx_job *jobs;  /* conversions, loads, probes that run */
     struct bx_verdict *verdict;
     struct load *loads; /* images that are being loaded */
+    struct collect *collects; /* what is being removed */
     struct bx_op *shutdown_op;
     struct bx_source *shutdown_timer;
     bool shutdown_forced;

@@ -123,6 +123,7 @@ struct bx_store {
     sqlite3 *db;
     sqlite3_stmt *prepared[STMT_COUNT];
     char *path;
+    bool durable; /* the transaction that is open */
 };
 
 /* A failing statement as an error: which file, what SQLite says, and what to do where that is known. */
@@ -261,11 +262,22 @@ int bx_store_begin(struct bx_store *s, struct bx_err *err)
     return exec_sql(s, "BEGIN IMMEDIATE", "begin", err);
 }
 
+int bx_store_begin_durable(struct bx_store *s, struct bx_err *err)
+{
+    int r = exec_sql(s, "PRAGMA synchronous = FULL", "begin", err);
+    if (r < 0)
+        return r;
+    s->durable = true;
+    r = bx_store_begin(s, err);
+    if (r < 0)
+        bx_store_rollback(s);
+    return r;
+}
+
 int bx_store_commit(struct bx_store *s, struct bx_err *err)
 {
     int r = exec_sql(s, "COMMIT", "commit", err);
-    if (r < 0)
-        bx_store_rollback(s);
+    bx_store_rollback(s); /* a failed one; and what else belongs to the end */
     return r;
 }
 
@@ -273,6 +285,9 @@ void bx_store_rollback(struct bx_store *s)
 {
     if (!sqlite3_get_autocommit(s->db)) /* some errors have rolled it back already */
         sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
+    if (s->durable)
+        sqlite3_exec(s->db, "PRAGMA synchronous = NORMAL", NULL, NULL, NULL);
+    s->durable = false;
 }
 
 static sqlite3_stmt *prepare(struct bx_store *s, enum stmt which, struct bx_err *err)

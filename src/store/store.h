@@ -25,6 +25,8 @@ BX_DEFINE_CLEANUP(struct bx_store *, bx_store_close)
 /* Several calls as one transaction, which has the database for writing from the start: what is read in it stays true until its end.
  * A commit that fails has rolled back. */
 int bx_store_begin(struct bx_store *s, struct bx_err *err);
+/* Its commit returns when it is on the disk, so that files whose rows it deletes may go: others may be undone by a power failure. */
+int bx_store_begin_durable(struct bx_store *s, struct bx_err *err);
 int bx_store_commit(struct bx_store *s, struct bx_err *err);
 void bx_store_rollback(struct bx_store *s);
 

@@ -359,7 +359,7 @@ static void what_was_begun_ends_whole_or_not_at_all(void **state)
     bx_store_rollback(s);
     assert_int_equal(used(s, "docker.io/library/a:1"), 10);
     assert_int_equal(bx_store_commit(s, NULL), -BX_EDATABASE);
-    assert_int_equal(bx_store_begin(s, NULL), 0);
+    assert_int_equal(bx_store_begin_durable(s, NULL), 0);
     assert_int_equal(bx_store_image_delete(s, "docker.io/library/a:1", NULL), 0);
     assert_int_equal(bx_store_commit(s, NULL), 0);
     assert_int_equal(bx_store_image_delete(s, "docker.io/library/a:1", NULL), -BX_ENOTFOUND);
