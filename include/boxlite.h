@@ -252,7 +252,7 @@ typedef void (*CRuntimeProgressCb)(const char *box_id, const char *what, uint64_
 BOXLITE_API const char *boxlite_version(void);
 
 /* Does this library have the named part? Names are added, never removed; unknown names give 0. Extension.
- * 0.1.0: "runtime_fd", "exec_post", "attach", "stdin_writable", "image_load", "info", "engine",
+ * 0.1.0: "runtime_fd", "exec_post", "attach", "stdin_writable", "image_load", "image_store", "info", "engine",
  * "progress". */
 BOXLITE_API int boxlite_has_feature(const char *name);
 

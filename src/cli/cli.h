@@ -29,6 +29,7 @@ struct bx_verb {
     const char *args;    /* "[OPTIONS] IMAGE [COMMAND...]" */
     const char *summary;
     int (*run)(int argc, char **argv); /* argv[0] is the verb; returns the exit code */
+    bool of_images;      /* also `boxlite image VERB` */
 };
 extern const struct bx_verb bx_verbs[];
 
@@ -45,6 +46,13 @@ void bx_cli_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int bx_cli_finish(int code);
 /* Prints and releases an error of the library; returns the exit code for it. */
 int bx_cli_fail(CBoxliteError *e, const char *about);
+
+/* The images of a runtime; NULL after having printed why. */
+CBoxliteImageHandle *bx_cli_images(CBoxliteRuntime *rt, int *ret_exit);
+
+/* "12.3 MiB" */
+#define BX_CLI_BYTES_LEN 24
+void bx_cli_bytes(char dst[BX_CLI_BYTES_LEN], unsigned long long bytes);
 
 /* Opens the runtime in the home that --home or the environment name; NULL after having printed why. */
 CBoxliteRuntime *bx_cli_open(void);
@@ -113,6 +121,7 @@ int bx_process_start_failed(CBoxliteError *e);
 enum bx_format { BX_FORMAT_TABLE, BX_FORMAT_JSON, BX_FORMAT_YAML };
 int bx_format_parse(void *target, const char *value, struct bx_err *err); /* for BX_OPT_CALL; target is enum bx_format */
 
+/* A field without a key is in the table only, one without a title not there. */
 enum bx_field_kind { BX_FIELD_STR, BX_FIELD_INT, BX_FIELD_BOOL, BX_FIELD_OBJECT, BX_FIELD_OBJECT_END };
 struct bx_field {
     const char *key;   /* of json and yaml */
@@ -133,6 +142,10 @@ int bx_verb_stop(int argc, char **argv);
 int bx_verb_rm(int argc, char **argv);
 int bx_verb_load(int argc, char **argv);
 int bx_verb_images(int argc, char **argv);
+int bx_verb_image(int argc, char **argv);
+int bx_verb_tag(int argc, char **argv);
+int bx_verb_rmi(int argc, char **argv);
+int bx_verb_prune(int argc, char **argv);
 int bx_verb_info(int argc, char **argv);
 int bx_verb_version(int argc, char **argv);
 int bx_verb_help(int argc, char **argv);

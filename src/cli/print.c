@@ -74,6 +74,8 @@ static void write_json(struct bx_jw *w, const struct bx_field *fields, size_t n_
 {
     bx_jw_obj(w, NULL);
     for (const struct bx_field *f = fields; f < fields + n_fields; f++) {
+        if (!f->key && f->kind != BX_FIELD_OBJECT_END)
+            continue;
         if (f->kind == BX_FIELD_OBJECT)
             bx_jw_obj(w, f->key);
         else if (f->kind == BX_FIELD_OBJECT_END)
@@ -138,6 +140,8 @@ static void print_yaml(const struct bx_field *fields, size_t n_fields, size_t n_
                 depth--;
                 continue;
             }
+            if (!f->key)
+                continue;
             bool first = !single && i == 0;
             printf("%*s%s%s:", first ? 2 * depth - 2 : 2 * depth, "", first ? "- " : "", f->key);
             if (f->kind == BX_FIELD_OBJECT) {

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "image/manifest.h"
 #include "image/reference.h"
 #include "runtime/load.h"
 #include "runtime/runtime.h"
@@ -43,6 +44,25 @@ void boxlite_image_free(CBoxliteImageHandle *images)
         bx_leave(rt);
 }
 
+/* Of its blobs, each counted once; of a row that cannot be read, what whoever wrote it thought. */
+static uint64_t size_of_row(const struct bx_image_row *row)
+{
+    struct bx_manifest m = {0};
+    uint64_t size = strlen(row->manifest);
+    size_t i, k;
+
+    if (bx_manifest_parse(row->manifest, strlen(row->manifest), &m, NULL) < 0)
+        return row->size;
+    size += m.config.size;
+    for (i = 0; i < m.layer_count; i++) {
+        for (k = 0; k < i && !bx_streq(m.layers[k].digest, m.layers[i].digest); k++)
+            ;
+        size += k == i ? m.layers[i].size : 0;
+    }
+    bx_manifest_done(&m);
+    return size;
+}
+
 /* Repository and tag as a user would type them. */
 static int info_of_row(const struct bx_image_row *row, CImageInfo *ret, struct bx_err *err)
 {
@@ -57,7 +77,7 @@ static int info_of_row(const struct bx_image_row *row, CImageInfo *ret, struct b
     ret->reference = bx_strf("%s", row->reference);
     ret->id = bx_strf("%s", row->config_digest);
     ret->cached_at = row->cached_ms / 1000;
-    ret->size = row->size;
+    ret->size = size_of_row(row);
     ret->has_size = 1;
     if (!ret->tag || !ret->repository || !ret->reference || !ret->id)
         return bx_fail(err, BX_ERESOURCE, ENOMEM, "list images");
