@@ -9,7 +9,7 @@
  *
  *      LOCK      boxes/<id>/start.lock is ours (another program may be starting it); runs it already? then
  *      connect
- *      IMAGE     which disk it stands on; pinned in the row at the first start
+ *      IMAGE     which disk it stands on; pinned in the row, so that it is nobody's garbage
  *      CONVERT   disks/<hex>.ext4 exists (convert.c)
  *      ENGINE    what the host can do (engine.c); kvm that is demanded and not to be had ends here
  *      TEMPLATE  templates/<name> exists, or boxlite-shim is making it
@@ -176,30 +176,49 @@ int bx_start_begin(struct bx_box *b, bool implicit, struct bx_err *err)
 
 /* ---- IMAGE, CONVERT ---- */
 
+/* Does the box stand on the disk it is pinned to? A pin whose disk was not made by the end of that start binds nobody:
+ * the image's name may mean another one by now. */
+static bool stands(const struct bx_start *s)
+{
+    return bx_disk_exists(s->box->rt, s->disk) ||
+           faccessat(s->box->dir_fd, "disk.qcow2", F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 static int find_disk(struct bx_start *s, char *digest, size_t size, struct bx_err *err)
 {
     struct CBoxliteRuntime *rt = s->box->rt;
     struct bx_image_row image = {0};
+    struct bx_err why = BX_ERR_INIT;
     char name[BX_DISK_NAME_MAX];
     int r;
 
-    if (s->disk)
-        return bx_disk_digest(s->disk, digest, size)
-                   ? 0
-                   : bx_fail(err, BX_EDATABASE, 0, "box %s: disk %s", s->box->id, s->disk);
-    r = bx_image_find(rt, s->box->options->image, &image, err);
-    if (r < 0)
+    if (s->disk && !bx_disk_digest(s->disk, digest, size))
+        return bx_fail(err, BX_EDATABASE, 0, "box %s: disk %s", s->box->id, s->disk);
+    if (s->disk && stands(s))
+        return 0;
+    r = bx_image_find(rt, s->box->options->image, &image, &why);
+    if (r < 0 && s->disk) /* what it was pinned to is kept for it */
+        return 0;
+    if (r < 0) {
+        *err = why;
         return r;
+    }
     snprintf(digest, size, "%s", image.manifest_digest);
     bx_image_row_done(&image);
     bx_disk_name(name, digest);
+    free(s->disk);
     s->disk = bx_strf("%s", name);
     return s->disk ? 0 : bx_fail(err, BX_ERESOURCE, ENOMEM, "start box %s", s->box->id);
 }
 
+/* Before anything of the image is looked for: from now on none of it is garbage. */
+static int pin_disk(struct bx_start *s, const char *digest, struct bx_err *err)
+{
+    return bx_store_box_pin(s->box->rt->store, s->box->id, s->disk, digest, bx_realtime() / BX_MSEC, err);
+}
+
 static void disk_ready(struct bx_start *s)
 {
-    struct bx_box_change change = BX_BOX_CHANGE_INIT;
     struct CBoxliteRuntime *rt = s->box->rt;
     struct bx_err err = BX_ERR_INIT;
     struct stat st;
@@ -210,11 +229,7 @@ static void disk_ready(struct bx_start *s)
         return;
     }
     s->base_size = (uint64_t)st.st_size;
-    change.disk = s->disk;
-    if (bx_store_box_change(rt->store, s->box->id, ~0u, &change, &err) < 0)
-        bx_box_start_failed(s->box, &err);
-    else
-        step_engine(s);
+    step_engine(s);
 }
 
 static void on_converted(void *ud, const struct bx_err *err)
@@ -234,7 +249,8 @@ static void step_image(struct bx_start *s)
     struct bx_err err = BX_ERR_INIT;
     char digest[80];
 
-    if (find_disk(s, digest, sizeof(digest), &err) < 0 || bx_image_config(rt, digest, &s->config, &err) < 0) {
+    if (find_disk(s, digest, sizeof(digest), &err) < 0 || pin_disk(s, digest, &err) < 0 ||
+        bx_image_config(rt, digest, &s->config, &err) < 0) {
         bx_box_start_failed(s->box, &err);
         return;
     }

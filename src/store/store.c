@@ -540,14 +540,15 @@ static int pin_in_transaction(struct bx_store *s, const char *id, const char *di
     struct bx_err why = BX_ERR_INIT;
     if (r < 0)
         return r;
-    r = bx_store_image_used(s, manifest_digest, now_ms, &why);
+    if (manifest_digest)
+        r = bx_store_image_used(s, manifest_digest, now_ms, &why);
     if (pinned && (r == 0 || r == -BX_ENOTFOUND)) /* it stands on its disk, named by an image or not */
         return 0;
     if (r == 0)
         return set_pin(s, id, disk, err);
     if (err)
         *err = why;
-    return r;
+    return r == -BX_ENOTFOUND ? bx_fail(err, BX_EIMAGE, 0, "the image was removed meanwhile: %s", manifest_digest) : r;
 }
 
 int bx_store_box_pin(struct bx_store *s, const char *id, const char *disk, const char *manifest_digest, int64_t now_ms,

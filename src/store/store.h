@@ -78,7 +78,8 @@ struct bx_box_change {
 int bx_store_box_change(struct bx_store *s, const char *id, unsigned from, const struct bx_box_change *change, struct bx_err *err);
 /*
  * Pins the disk a box stands on, and notes that its image is used now. Before the disk is looked for: from then on it is not garbage.
- * -BX_ENOTFOUND when no image has this manifest (it was removed meanwhile), unless the box is pinned to this disk already.
+ * -BX_EIMAGE when no image has this manifest (it was removed meanwhile), unless the box is pinned to this disk already;
+ * -BX_ENOTFOUND without the box. manifest_digest NULL: no image is asked for (then its blobs are there by a lease).
  */
 int bx_store_box_pin(struct bx_store *s, const char *id, const char *disk, const char *manifest_digest, int64_t now_ms,
                      struct bx_err *err);

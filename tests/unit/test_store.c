@@ -323,7 +323,9 @@ static void a_box_is_pinned_to_an_image_that_is_there(void **state)
     /* Not to one that is gone, unless it stands on its disk already. */
     assert_int_equal(bx_store_image_delete(s, "docker.io/library/a:1", NULL), 0);
     assert_int_equal(bx_store_box_pin(s, "AAAAAAAAAAAA", "m.ext4", "sha256:m", 30, NULL), 0);
-    assert_int_equal(bx_store_box_pin(s, "AAAAAAAAAAAA", "n.ext4", "sha256:n", 30, NULL), -BX_ENOTFOUND);
+    assert_int_equal(bx_store_box_pin(s, "AAAAAAAAAAAA", "n.ext4", "sha256:n", 30, NULL), -BX_EIMAGE);
+    assert_int_equal(bx_store_box_pin(s, "AAAAAAAAAAAA", "n.ext4", NULL, 30, NULL), 0);
+    assert_int_equal(bx_store_box_pin(s, "AAAAAAAAAAAA", "m.ext4", NULL, 30, NULL), 0);
     assert_int_equal(bx_store_box_pin(s, "BBBBBBBBBBBB", "m.ext4", "sha256:m", 30, NULL), -BX_ENOTFOUND);
     assert_int_equal(bx_store_box_get(s, "AAAAAAAAAAAA", &box, NULL), 0);
     assert_string_equal(box.disk, "m.ext4");
