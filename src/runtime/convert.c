@@ -152,11 +152,9 @@ static uint64_t free_space(struct CBoxliteRuntime *rt)
     return bytes > SPACE_LEFT ? bytes - SPACE_LEFT : 0;
 }
 
-/* Content made, mode right, on the disk, and only then under its name. */
+/* Content and mode are on the disk: boxlite-unpack has seen to it. Now it gets its name. */
 static int publish(struct bx_convert *c, struct bx_err *err)
 {
-    if (fchmod(c->out_fd, 0444) < 0 || fsync(c->out_fd) < 0)
-        return bx_fail(err, BX_ESTORAGE, errno, "write the disk of an image");
     if (renameat(c->rt->tmp_fd, c->tmp, c->rt->disks_fd, c->disk) < 0)
         return bx_fail(err, BX_ESTORAGE, errno, "write %s/disks/%s", c->rt->home, c->disk);
     c->tmp[0] = '\0';
@@ -195,8 +193,11 @@ static int make_request(struct bx_convert *c, const struct bx_manifest *m,
     if (config->diff_ids && bx_strv_len(config->diff_ids) != m->layer_count)
         return bx_fail(err, BX_EIMAGE, 0, "the image has %zu layers, its configuration names %zu",
                        m->layer_count, bx_strv_len(config->diff_ids));
-    if (m->layer_count == 0 || m->layer_count + LAYER_FD > BX_SPAWN_FDS_MAX)
-        return bx_fail(err, BX_EIMAGE, 0, "the image has %zu layers", m->layer_count);
+    if (m->layer_count == 0)
+        return bx_fail(err, BX_EIMAGE, 0, "the image has no layers: there is nothing in it to run");
+    if (m->layer_count + LAYER_FD > BX_SPAWN_FDS_MAX)
+        return bx_fail(err, BX_EIMAGE, 0, "the image has %zu layers, more than %d cannot be converted", m->layer_count,
+                       BX_SPAWN_FDS_MAX - LAYER_FD);
     bx_buf_addf(
         out,
         "boxlite-unpack 1\noutput %d\nscratch %d\nsize %llu\nmax-size %llu\nfree %llu\nuuid %.32s\ntime 0\n",
@@ -225,6 +226,8 @@ static int open_files(struct bx_convert *c, int *ret_scratch, struct bx_err *err
         return bx_fail(err, BX_ESTORAGE, -c->out_fd, "write in %s/tmp", c->rt->home);
     }
     (void)flock(c->out_fd, LOCK_EX | LOCK_NB); /* nobody else's garbage while we live */
+    if (fchmod(c->out_fd, 0444) < 0)
+        return bx_fail(err, BX_ESTORAGE, errno, "write in %s/tmp", c->rt->home);
     *ret_scratch = openat(c->rt->tmp_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     return *ret_scratch < 0 ? bx_fail(err, BX_ESTORAGE, errno, "write in %s/tmp", c->rt->home) : 0;
 }

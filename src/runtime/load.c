@@ -41,6 +41,7 @@
 #define SPOOL_MAX       (256ULL << 30)
 #define INDEX_DEPTH_MAX 4
 #define COPY_STEP       (4u * 1024 * 1024)
+#define SYNC_HERE_MAX   (256u * 1024)
 #define WANT_OS         "linux"
 #define WANT_ARCH       "amd64"
 #define MANIFEST_TYPE   "application/vnd.oci.image.manifest.v1+json"
@@ -141,12 +142,11 @@ static int open_tmp(struct load *l, struct bx_err *err)
     return 0;
 }
 
+/* It is on the disk: whoever wrote it has seen to it. */
 static int publish(struct load *l, struct bx_err *err)
 {
     int r;
 
-    if (fsync(l->tmp_fd) < 0)
-        return bx_fail(err, BX_ESTORAGE, errno, "write %s/blobs", l->rt->home);
     r = bx_blob_publish(l->rt->blobs_fd, l->rt->tmp_fd, l->tmp, l->want, err);
     if (r == 0)
         l->tmp[0] = '\0';
@@ -160,6 +160,41 @@ static void fetched(struct load *l, int r, const struct bx_err *err)
         load_end(l, err);
     else
         l->then(l);
+}
+
+static struct bx_job *spawn_unpack(struct load *l, const char *mode, int in, int out, uint64_t max,
+                                   bx_job_fn *fn, struct bx_err *err);
+
+static void on_synced(void *ud, const char *text, size_t len)
+{
+    struct load *l = ud;
+    struct bx_err err = BX_ERR_INIT;
+    int r;
+
+    l->job = NULL;
+    r = bx_job_unpack_result(text, len, &err);
+    if (r == 0)
+        r = publish(l, &err);
+    fetched(l, r, &err);
+}
+
+/* A member was copied. What takes the disk longer than a row is waited for by boxlite-unpack, not by the loop. */
+static void copied(struct load *l, uint64_t size)
+{
+    struct bx_err err = BX_ERR_INIT;
+
+    if (size > SYNC_HERE_MAX) {
+        l->job = spawn_unpack(l, "sync", l->tmp_fd, -1, 0, on_synced, &err);
+        if (!l->job)
+            load_end(l, &err);
+        return;
+    }
+    if (fsync(l->tmp_fd) < 0) {
+        bx_fail(&err, BX_ESTORAGE, errno, "write %s/blobs", l->rt->home);
+        load_end(l, &err);
+        return;
+    }
+    fetched(l, publish(l, &err), &err);
 }
 
 /* One turn of copying a member of the archive. */
@@ -184,7 +219,7 @@ static void on_turn(struct bx_source *s, void *ud)
         return;
     }
     l->from = NULL;
-    fetched(l, publish(l, &err), &err);
+    copied(l, m->size);
 }
 
 static int start_copy(struct load *l, struct bx_err *err)
@@ -454,6 +489,8 @@ static void follow(struct load *l)
         }
     } else if (r == 0) {
         r = bx_manifest_parse(text, len, &l->manifest, &err);
+        if (r == 0 && l->manifest.layer_count == 0)
+            r = bx_fail(&err, BX_EIMAGE, 0, "the image has no layers: there is nothing in it to run");
         if (r == 0) {
             snprintf(l->manifest_digest, sizeof(l->manifest_digest), "%s", l->want);
             l->manifest_text = BX_TAKE_PTR(text);

@@ -8,11 +8,15 @@
  *                                                        last line: ok MEMBERS BYTES
  *   boxlite-unpack hash    IN OUT|-1 STATUS MAX-BYTES    copies and hashes one file
  *                                                        lines: file SIZE SHA256, ok 1 SIZE
+ *   boxlite-unpack sync    FILE -1 STATUS 0              waits until a file is on the disk: ok 1 SIZE
+ *
+ * What is written is on the disk before "ok" is said: whoever waits for the disk here keeps no event loop waiting.
  *
  * All arguments are numbers of inherited descriptors and limits; lines on STATUS are described in status.h. Exit code 0
  * after ok, 1 after error, 2 when the arguments make no sense, 3 when nobody reads STATUS; SIGSYS when the program
  * tried what its filter forbids.
  */
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -115,6 +119,8 @@ static int run_hash(int in, int out, int status, uint64_t max_bytes)
     int r = open_input(in, &progress, &err);
     if (r >= 0)
         r = bx_hash_file(in, out, max_bytes, &progress, &size, hex, &err);
+    if (r >= 0 && out >= 0 && fsync(out) < 0)
+        r = bx_fail(&err, BX_ESTORAGE, errno, "write the copy");
     if (r >= 0) {
         bx_status_line(status, "file %llu %s", (unsigned long long)size, hex);
         bx_status_line(status, "ok 1 %llu", (unsigned long long)size);
@@ -122,10 +128,22 @@ static int run_hash(int in, int out, int status, uint64_t max_bytes)
     return finish(status, r, &err);
 }
 
+static int run_sync(int file, int status)
+{
+    struct bx_err err = BX_ERR_INIT;
+    struct bx_progress progress = { .fd = status };
+    int r = open_input(file, &progress, &err);
+    if (r >= 0 && fsync(file) < 0)
+        r = bx_fail(&err, BX_ESTORAGE, errno, "write the file");
+    if (r >= 0)
+        bx_status_line(status, "ok 1 %llu", (unsigned long long)progress.total);
+    return finish(status, r, &err);
+}
+
 static int usage(void)
 {
     fputs("boxlite-unpack is started by libboxlite: convert REQUEST STATUS | scan IN SPOOL STATUS MAX-BYTES | "
-          "hash IN OUT STATUS MAX-BYTES\n",
+          "hash IN OUT STATUS MAX-BYTES | sync FILE -1 STATUS 0\n",
           stderr);
     return 2;
 }
@@ -148,5 +166,7 @@ int main(int argc, char **argv)
         return run_scan(a, b, status, max_bytes);
     if (strcmp(argv[1], "hash") == 0)
         return run_hash(a, b, status, max_bytes);
+    if (strcmp(argv[1], "sync") == 0)
+        return run_sync(a, status);
     return usage();
 }
