@@ -7,7 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/str.h"
+#include "host/json.h"
+
+#define RESULT_MAX (64u * 1024 * 1024)
 
 int bx_verb_tag(int argc, char **argv)
 {
@@ -37,6 +41,7 @@ struct removal {
     struct bx_call call;
     bool counts;  /* of everything, not only names */
     bool dry_run;
+    enum bx_format format;
 };
 
 static void count_of(char *dst, size_t size, int n, const char *what)
@@ -44,6 +49,26 @@ static void count_of(char *dst, size_t size, int n, const char *what)
     size_t used = strlen(dst);
     if (n > 0)
         snprintf(dst + used, size - used, "%s%d %s%s", used ? ", " : "", n, what, n == 1 ? "" : "s");
+}
+
+static void tell_json(const CImagePruneResult *r)
+{
+    bx_cleanup_buf struct bx_buf out = BX_BUF_INIT(RESULT_MAX);
+    struct bx_err err = BX_ERR_INIT;
+    struct bx_jw w;
+    bx_jw_init(&w, &out, true);
+    bx_jw_obj(&w, NULL);
+    bx_jw_i64(&w, "Bytes", (int64_t)r->bytes);
+    bx_jw_strv(&w, "Images", (char *const *)r->references);
+    bx_jw_i64(&w, "Blobs", r->blobs);
+    bx_jw_i64(&w, "Disks", r->disks);
+    bx_jw_i64(&w, "Templates", r->templates);
+    bx_jw_i64(&w, "BlobsKept", r->blobs_kept);
+    bx_jw_end(&w);
+    if (bx_jw_finish(&w, &err) < 0)
+        bx_cli_error("%s", err.msg);
+    else
+        printf("%s\n", bx_buf_str(&out));
 }
 
 static void tell(const CImagePruneResult *r, CBoxliteError *error, void *ud)
@@ -55,6 +80,11 @@ static void tell(const CImagePruneResult *r, CBoxliteError *error, void *ud)
         return;
     }
     bx_cli_progress_clear();
+    if (removal->format == BX_FORMAT_JSON) {
+        tell_json(r);
+        bx_call_answer(&removal->call, NULL, NULL);
+        return;
+    }
     for (int i = 0; r->references && r->references[i]; i++)
         printf("%s\n", r->references[i]);
     if (removal->counts) {
@@ -127,6 +157,7 @@ int bx_verb_prune(int argc, char **argv)
 {
     BoxliteImagePrune o = BOXLITE_IMAGE_PRUNE_INIT;
     uint64_t keep = UINT64_MAX; /* not given */
+    enum bx_format format = BX_FORMAT_TABLE;
     bool all = false, dry_run = false;
     const struct bx_opt opts[] = {
         BX_OPT_FLAG('a', "all", &all, "images that no box stands on, too"),
@@ -136,6 +167,7 @@ int bx_verb_prune(int argc, char **argv)
                     "... longest unused first, until everything holds no more than 500m, 20g (implies --all)"),
         BX_OPT_SIZE(0, "max-size", &keep, "SIZE", NULL), /* another name of --keep */
         BX_OPT_FLAG('n', "dry-run", &dry_run, "remove nothing, say what would go"),
+        BX_OPT_CALL(0, "format", &format, bx_format_parse, "table|json", "how to print"),
         BX_OPT_INCLUDE(bx_cli_global_opts),
         BX_OPT_END,
     };
@@ -145,6 +177,8 @@ int bx_verb_prune(int argc, char **argv)
         return bx_cli_usage("prune", "it takes no arguments: '%s'", argv[1]);
     if (n < 0)
         return code;
+    if (format == BX_FORMAT_YAML)
+        return bx_cli_usage("prune", "it prints table or json");
     if (keep == 0)
         return bx_cli_usage("prune", "to keep nothing, give --all without --keep");
     o.keep_bytes = keep == UINT64_MAX ? 0 : keep;
@@ -154,7 +188,7 @@ int bx_verb_prune(int argc, char **argv)
     if (!rt)
         return BX_EXIT_FAILURE;
     CBoxliteImageHandle *images = bx_cli_images(rt, &code);
-    struct removal r = { .call = BX_CALL_INIT, .counts = true, .dry_run = dry_run };
+    struct removal r = { .call = BX_CALL_INIT, .counts = true, .dry_run = dry_run, .format = format };
     if (images && !bx_call_wait(rt, &r.call, boxlite_image_prune(images, &o, tell, &r, &r.call.error)))
         code = bx_cli_fail(&r.call.error, NULL);
     boxlite_image_free(images);

@@ -37,6 +37,8 @@
 #include "runtime/lease.h"
 
 #define TREE_DEPTH_MAX 8
+#define BIN_PREFIX     "gc-"
+#define BIN_TRIES      8
 /* Younger files without a lock may be just being made. */
 #define STALE_AGE_S 600
 /* An unfinished blob is kept for a pull that resumes it. */
@@ -64,23 +66,33 @@ struct collect {
 
 /* ---- taking out of sight ---- */
 
+/* A new directory that is ours. 0, 1 when another collector took it before it was locked, or negative. */
+static int try_bin(struct collect *c, struct bx_err *err)
+{
+    bx_cleanup_close int fd = -1;
+    char id[BX_ID_LEN + 1];
+    struct stat st;
+
+    bx_random_id(id);
+    snprintf(c->bin, sizeof(c->bin), BIN_PREFIX "%s", id);
+    if (mkdirat(c->rt->tmp_fd, c->bin, 0700) < 0)
+        return bx_fail(err, BX_ESTORAGE, errno, "write in %s/tmp", c->rt->home);
+    fd = openat(c->rt->tmp_fd, c->bin, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT ? 1 : bx_fail(err, BX_ESTORAGE, errno, "open %s/tmp/%s", c->rt->home, c->bin);
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0 || fstatat(c->rt->tmp_fd, c->bin, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return 1;
+    c->bin_fd = BX_TAKE_FD(fd);
+    return 0;
+}
+
 static int open_bin(struct collect *c, struct bx_err *err)
 {
-    char id[BX_ID_LEN + 1];
+    int r = c->bin_fd < 0 ? 1 : 0, tries;
 
-    if (c->bin_fd >= 0)
-        return 0;
-    bx_random_id(id);
-    snprintf(c->bin, sizeof(c->bin), "gc-%s", id);
-    if (mkdirat(c->rt->tmp_fd, c->bin, 0700) < 0) {
-        c->bin[0] = '\0';
-        return bx_fail(err, BX_ESTORAGE, errno, "write in %s/tmp", c->rt->home);
-    }
-    c->bin_fd = openat(c->rt->tmp_fd, c->bin, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (c->bin_fd < 0)
-        return bx_fail(err, BX_ESTORAGE, errno, "open %s/tmp/%s", c->rt->home, c->bin);
-    (void)flock(c->bin_fd, LOCK_EX | LOCK_NB); /* nobody else's garbage while we live */
-    return 0;
+    for (tries = 0; r > 0 && tries < BIN_TRIES; tries++)
+        r = try_bin(c, err);
+    return r > 0 ? bx_fail(err, BX_ESTORAGE, 0, "write in %s/tmp: other programs empty it", c->rt->home) : r;
 }
 
 /* 1 when it went (or would go), 0 when it was gone already, or negative. */
@@ -378,10 +390,11 @@ static int disks(struct collect *c, struct bx_err *err)
 
 /* ---- BLOBS ---- */
 
-/* Is the file without a lock, and older than this? */
-static bool stale(int dirfd, const char *name, int64_t age_s)
+/* Is the file without a lock, and older than this? Then the lock is ours until the file was taken: its maker, who may
+ * be about to lock it, sees that it is too late. */
+static bool stale(int dirfd, const char *name, int64_t age_s, int *ret_lock)
 {
-    bx_cleanup_close int fd = -1;
+    int fd;
     struct stat st;
 
     if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_mtime + age_s > bx_realtime() / BX_SEC)
@@ -389,12 +402,17 @@ static bool stale(int dirfd, const char *name, int64_t age_s)
     if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
         return true;
     fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    return fd < 0 ? errno != ENOENT : flock(fd, LOCK_EX | LOCK_NB) == 0;
+    if (fd < 0)
+        return errno != ENOENT;
+    *ret_lock = fd;
+    return flock(fd, LOCK_EX | LOCK_NB) == 0;
 }
 
+/* *ret_lock is closed when the entry was taken, or is not. */
+typedef bool wanted_fn(struct collect *c, int dirfd, const char *name, int *ret_lock);
+
 /* Takes every entry of a directory that `wanted` says yes to. */
-static int take_entries(struct collect *c, int dirfd, const char *dir, bool (*wanted)(struct collect *, int, const char *),
-                        struct bx_err *err)
+static int take_entries(struct collect *c, int dirfd, const char *dir, wanted_fn *wanted, struct bx_err *err)
 {
     int fd = openat(dirfd, dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), r = 0;
     DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
@@ -404,16 +422,19 @@ static int take_entries(struct collect *c, int dirfd, const char *dir, bool (*wa
         bx_close(fd);
         return 0;
     }
-    while (r >= 0 && (e = readdir(d)))
-        if (!bx_streq(e->d_name, ".") && !bx_streq(e->d_name, "..") && wanted(c, fd, e->d_name))
+    while (r >= 0 && (e = readdir(d))) {
+        bx_cleanup_close int lock = -1;
+
+        if (!bx_streq(e->d_name, ".") && !bx_streq(e->d_name, "..") && wanted(c, fd, e->d_name, &lock))
             r = take(c, fd, e->d_name, tree_bytes(fd, e->d_name, 0), err);
+    }
     closedir(d);
     return r < 0 ? r : 0;
 }
 
-static bool partial_is_stale(struct collect *c, int fd, const char *name)
+static bool partial_is_stale(struct collect *c, int fd, const char *name, int *ret_lock)
 {
-    return stale(fd, name, c->plan.all ? 0 : PARTIAL_AGE_S);
+    return stale(fd, name, c->plan.all ? 0 : PARTIAL_AGE_S, ret_lock);
 }
 
 static int take_blobs(struct collect *c, const struct bx_census *s, bool leased, struct bx_err *err)
@@ -458,15 +479,17 @@ static int blobs(struct collect *c, struct bx_err *err)
 
 /* ---- STALE ---- */
 
-static bool tmp_is_stale(struct collect *c, int fd, const char *name)
+/* What a collector has left is known by its name: it locks it, and looks whether it still has it then. */
+static bool tmp_is_stale(struct collect *c, int fd, const char *name, int *ret_lock)
 {
-    return !bx_streq(name, c->bin) && stale(fd, name, STALE_AGE_S);
+    int64_t age = bx_starts_with(name, BIN_PREFIX) ? 0 : STALE_AGE_S;
+
+    return !bx_streq(name, c->bin) && stale(fd, name, age, ret_lock);
 }
 
 /* ".NAME.new" of a maker that was killed (one that lives holds NAME.lock), ".NAME.ID.old" of a remover. */
-static bool template_is_stale(struct collect *c, int fd, const char *name)
+static bool template_is_stale(struct collect *c, int fd, const char *name, int *ret_lock)
 {
-    bx_cleanup_close int lock = -1;
     char lock_name[BX_VM_NAME_MAX + 16];
     size_t len = strlen(name);
 
@@ -478,8 +501,8 @@ static bool template_is_stale(struct collect *c, int fd, const char *name)
     if (!bx_ends_with(name, ".new"))
         return false;
     snprintf(lock_name, sizeof(lock_name), "%.*s.lock", (int)len - 5, name + 1);
-    lock = bx_lock_try(fd, lock_name);
-    return lock >= 0;
+    *ret_lock = bx_lock_try(fd, lock_name);
+    return *ret_lock >= 0;
 }
 
 static int stale_files(struct collect *c, struct bx_err *err)
