@@ -13,6 +13,9 @@
 #include "shim/box.h"
 #include "vm/probe.h"
 #include "vm/template.h"
+#include "vm/template_evict.h"
+
+#define EVICT_MAX 16 /* at a time */
 
 int shim_probe(const struct bx_shim_plan *plan)
 {
@@ -135,12 +138,25 @@ static int template(const struct bx_shim_plan *plan, struct bx_err *err)
     return make_with_retry(plan, templates, &parts, &shape, &key, err);
 }
 
+/* The new one is told of: nobody waits any more. Then older ones make room. */
+static void make_room(const struct bx_shim_plan *plan)
+{
+    const struct bx_template_limits limits = BX_TEMPLATE_LIMITS_DEFAULT;
+    bx_cleanup_close int templates = open(plan->templates_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    bx_close(plan->fd);
+    if (templates >= 0)
+        (void)bx_templates_evict(templates, &limits, plan->template_name, EVICT_MAX, NULL);
+}
+
 int shim_template(const struct bx_shim_plan *plan)
 {
     struct bx_err err = BX_ERR_INIT;
 
-    if (template(plan, &err) == 0)
+    if (template(plan, &err) == 0) {
+        make_room(plan);
         return 0;
+    }
     (void)bx_shim_error_write(plan->fd, &err);
     return 1;
 }
