@@ -354,6 +354,8 @@ static int take_template(struct collect *c, const struct bx_template_use *t, str
         return 0; /* it is being made */
     r = take(c, c->rt->templates_fd, t->name, t->bytes, err);
     c->result.templates += r > 0;
+    if (r > 0 && !c->plan.dry_run) /* while it is ours: template.c */
+        (void)unlinkat(c->rt->templates_fd, name, 0);
     return r;
 }
 
@@ -505,14 +507,33 @@ static bool template_is_stale(struct collect *c, int fd, const char *name, int *
     return *ret_lock >= 0;
 }
 
+/* "HEX.lock": nobody makes the disk, so nobody needs the lock's file; whoever waits for it makes another. It goes
+ * while the lock is ours, not later by way of the bin. */
+static bool drop_disk_lock(struct collect *c, int fd, const char *name, int *ret_lock)
+{
+    char disk[BX_DISK_NAME_MAX], digest[80];
+
+    if (!bx_ends_with(name, ".lock") || strlen(name) != 64 + 5)
+        return false;
+    snprintf(disk, sizeof(disk), "%.64s.ext4", name);
+    if (!bx_disk_digest(disk, digest, sizeof(digest)) || bx_disk_exists(c->rt, disk))
+        return false;
+    *ret_lock = bx_lock_try(fd, name);
+    if (*ret_lock >= 0 && !c->plan.dry_run)
+        (void)unlinkat(fd, name, 0);
+    return false;
+}
+
 static int stale_files(struct collect *c, struct bx_err *err)
 {
     int r;
 
     if (c->remove)
-        return 0;
+        return take_entries(c, c->rt->disks_fd, ".", drop_disk_lock, err);
     r = take_entries(c, c->rt->tmp_fd, ".", tmp_is_stale, err);
-    return r < 0 ? r : take_entries(c, c->rt->templates_fd, ".", template_is_stale, err);
+    if (r == 0)
+        r = take_entries(c, c->rt->templates_fd, ".", template_is_stale, err);
+    return r < 0 ? r : take_entries(c, c->rt->disks_fd, ".", drop_disk_lock, err);
 }
 
 /* ---- EMPTY, and the end ---- */

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/inotify.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -184,24 +185,37 @@ static const int64_t retry_pauses[] = {1 * BX_MSEC, 5 * BX_MSEC, 20 * BX_MSEC, 1
 
 struct bx_lock_wait {
     struct CBoxliteRuntime *rt;
-    int fd;
+    int dirfd, fd;
     int inotify_fd;
     struct bx_source *watch, *first, *retry, *deadline;
     unsigned retries;
-    char name[64];
+    char name[96];
     bx_lock_fn *fn;
     void *ud;
 };
 
+/* Who removes what a lock is for may remove the lock's file too, while he holds it: whoever had it open then has a lock
+ * of nothing, and begins anew. */
+static bool lock_is_current(int fd)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 && st.st_nlink > 0;
+}
+
 int bx_lock_try(int dirfd, const char *name)
 {
-    int fd = openat(dirfd, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600), saved;
+    int fd = -1, saved;
 
-    if (fd < 0)
-        return -errno;
-    if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+    do {
+        bx_close(fd);
+        fd = openat(dirfd, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        if (fd < 0)
+            return -errno;
+        saved = flock(fd, LOCK_EX | LOCK_NB) < 0 ? errno : 0;
+    } while (!saved && !lock_is_current(fd));
+    if (!saved)
         return fd;
-    saved = errno;
     bx_close(fd);
     return -saved;
 }
@@ -232,6 +246,25 @@ static int lock_watch(struct bx_lock_wait *w)
     return w->watch ? 0 : -errno;
 }
 
+/* Was the file of the lock that is ours now removed? Then on to the one that has its name. Not when its directory was
+ * removed with it: then there is no other, and whoever waited finds out what happened. */
+static bool lock_anew(struct bx_lock_wait *w)
+{
+    int fd;
+
+    if (lock_is_current(w->fd))
+        return false;
+    fd = openat(w->dirfd, w->name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return false;
+    w->watch = bx_source_remove(w->watch);
+    w->inotify_fd = bx_close(w->inotify_fd);
+    bx_close(w->fd);
+    w->fd = fd;
+    bx_defer_set(w->first);
+    return true;
+}
+
 static void lock_attempt(struct bx_lock_wait *w)
 {
     struct bx_err err = BX_ERR_INIT;
@@ -247,7 +280,8 @@ static void lock_attempt(struct bx_lock_wait *w)
     }
     /* Once more: it may have been given up before it was watched. */
     if (flock(w->fd, LOCK_EX | LOCK_NB) == 0) {
-        lock_answer(w, BX_TAKE_FD(w->fd), NULL);
+        if (!lock_anew(w))
+            lock_answer(w, BX_TAKE_FD(w->fd), NULL);
     } else if (errno != EWOULDBLOCK && errno != EINTR) {
         bx_fail(&err, BX_ESTORAGE, errno, "lock %s", w->name);
         lock_answer(w, -1, &err);
@@ -298,6 +332,7 @@ struct bx_lock_wait *bx_lock_wait(struct CBoxliteRuntime *rt, int dirfd, const c
     w->ud = ud;
     snprintf(w->name, sizeof(w->name), "%s", name);
     w->inotify_fd = -1;
+    w->dirfd = dirfd;
     w->fd = openat(dirfd, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (w->fd < 0)
         goto fail;

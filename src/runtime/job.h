@@ -31,7 +31,7 @@ void bx_jobs_end(struct CBoxliteRuntime *rt);
 /*
  * flock, exclusive, on dirfd/name (made when missing), waiting without blocking until `deadline` (bx_now; 0 =
  * without end). fn gets the descriptor (its own now), or -1 and the error; always from the loop, never from
- * within bx_lock_wait.
+ * within bx_lock_wait. Whoever has the lock may remove its file: the next one makes another. dirfd stays open.
  */
 struct bx_lock_wait;
 typedef void bx_lock_fn(void *ud, int fd, const struct bx_err *err);

@@ -143,6 +143,14 @@ int bx_template_remove(int templates_fd, const char *name, struct bx_err *err)
     return r ? bx_fail(err, BX_ESTORAGE, -r, "remove template %s", name) : 0;
 }
 
+/* Who removes a template removes its lock while he holds it: who waited for that one has a lock of nothing. */
+static bool lock_is_current(int fd)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 && st.st_nlink > 0;
+}
+
 int bx_template_lock(int templates_fd, const char *name, struct bx_err *err)
 {
     bx_cleanup_free char *file = bx_strf("%s.lock", name);
@@ -151,12 +159,13 @@ int bx_template_lock(int templates_fd, const char *name, struct bx_err *err)
 
     if (!file)
         return bx_fail(err, BX_EINTERNAL, ENOMEM, "template %s", name);
-    fd = openat(templates_fd, file, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0)
-        return bx_fail(err, BX_ESTORAGE, errno, "open %s", file);
-    do
+    do {
+        bx_close(fd);
+        fd = openat(templates_fd, file, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        if (fd < 0)
+            return bx_fail(err, BX_ESTORAGE, errno, "open %s", file);
         r = flock(fd, LOCK_EX);
-    while (r && errno == EINTR);
+    } while (r ? errno == EINTR : !lock_is_current(fd));
     return r ? bx_fail(err, BX_ESTORAGE, errno, "lock %s", file) : BX_TAKE_FD(fd);
 }
 
@@ -166,7 +175,7 @@ static void remove_unfinished(int templates_fd, const char *entry)
     bx_cleanup_free char *lock = bx_strf("%.*s.lock", (int)strlen(entry) - 5, entry + 1);
     bx_cleanup_close int fd = lock ? openat(templates_fd, lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600) : -1;
 
-    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 && lock_is_current(fd))
         (void)bx_rm_rf(templates_fd, entry);
 }
 

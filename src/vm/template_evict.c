@@ -173,6 +173,7 @@ int bx_template_evict(int templates_fd, const char *name, struct bx_err *err)
 {
     bx_cleanup_free char *file = bx_strf("%s.lock", name);
     bx_cleanup_close int lock = -1;
+    int r;
 
     if (!file)
         return bx_fail(err, BX_ERESOURCE, ENOMEM, "template %s", name);
@@ -181,7 +182,10 @@ int bx_template_evict(int templates_fd, const char *name, struct bx_err *err)
         return bx_fail(err, BX_ESTORAGE, errno, "open %s", file);
     if (flock(lock, LOCK_EX | LOCK_NB))
         return bx_fail(err, errno == EWOULDBLOCK ? BX_ESTATE : BX_ESTORAGE, errno, "lock %s", file);
-    return bx_template_remove(templates_fd, name, err);
+    r = bx_template_remove(templates_fd, name, err);
+    if (r == 0) /* while it is ours: bx_template_lock */
+        (void)unlinkat(templates_fd, file, 0);
+    return r;
 }
 
 int bx_templates_evict(int templates_fd, const struct bx_template_limits *limits, const char *spare, unsigned max,

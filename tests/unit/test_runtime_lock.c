@@ -142,6 +142,45 @@ static void a_killed_holder_lets_go(void **state)
     close(fds[1]);
 }
 
+/* Whoever cleans up removes a lock's file while he holds it. Those who wait meet at the next file, not at the old one. */
+static void a_lock_whose_file_is_removed_is_waited_for_anew(void **state)
+{
+    struct bench *b = *state;
+    struct got g[3];
+    int held = bx_lock_try(b->dir, "l"), i, round, have;
+
+    for (i = 0; i < 3; i++) {
+        g[i] = (struct got){.fd = -1};
+        assert_non_null(bx_lock_wait(&b->rt, b->dir, "l", 0, on_lock, &g[i], NULL));
+    }
+    for (i = 0; i < 5; i++)
+        bx_loop_dispatch(b->rt.loop, 20);
+    assert_int_equal(unlinkat(b->dir, "l", 0), 0);
+    close(held);
+    for (round = 0; round < 3; round++) {
+        struct stat mine, named;
+        double end = seconds() + 10;
+
+        for (have = -1; have < 0;) {
+            bx_loop_dispatch(b->rt.loop, 100);
+            assert_true(seconds() < end);
+            for (i = 0; i < 3; i++)
+                if (g[i].fd >= 0)
+                    have = i;
+        }
+        assert_int_equal(fstat(g[have].fd, &mine), 0);
+        assert_int_equal(fstatat(b->dir, "l", &named, 0), 0);
+        assert_int_equal(mine.st_ino, named.st_ino);
+        assert_int_equal(bx_lock_try(b->dir, "l"), -EWOULDBLOCK);
+        for (i = 0; i < 3; i++)
+            assert_true(i == have || g[i].fd < 0);
+        if (round == 1) /* again */
+            assert_int_equal(unlinkat(b->dir, "l", 0), 0);
+        close(g[have].fd);
+        g[have].fd = -1;
+    }
+}
+
 static void a_deadline_ends_the_wait(void **state)
 {
     struct bench *b = *state;
@@ -298,6 +337,7 @@ int main(void)
         T(a_free_lock_is_given_from_the_loop),
         T(many_wait_for_one_lock_and_each_gets_it_once),
         T(a_killed_holder_lets_go),
+        T(a_lock_whose_file_is_removed_is_waited_for_anew),
         T(a_deadline_ends_the_wait),
         T(a_helper_is_heard_to_its_end_and_is_no_child_of_ours),
         T(a_killed_helper_is_not_heard_of_again),

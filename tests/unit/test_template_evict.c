@@ -160,6 +160,7 @@ static void what_is_listed_is_what_is_there(void **state)
     assert_int_equal(bx_templates_evict(dir, &none, NULL, 0, NULL), 0);
     assert_int_equal(bx_templates_evict(dir, &none, NULL, 8, NULL), 1);
     assert_int_equal(faccessat(dir, ".tcg-c1-m1024-0000000000000003.new", F_OK, 0), 0);
+    assert_int_equal(faccessat(dir, "tcg-c1-m1024-0000000000000002.lock", F_OK, 0), -1);
     assert_int_equal(bx_template_evict(dir, "nothing", NULL), 0);
     bx_close(dir);
     bx_rm_rf(AT_FDCWD, home);

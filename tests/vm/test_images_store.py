@@ -159,6 +159,7 @@ def test_what_prune_says_it_freed_is_what_was_freed(home):
     assert did["Bytes"] == before - stored(home) > 0, (did, before, stored(home))
     assert did["Disks"] == 1 and did["Blobs"] == 6 and sorted(did["Images"]) == ["docker.io/library/one:1", "docker.io/library/two:1"], did
     assert prune(home, "--all")["Bytes"] == 0
+    assert os.listdir(os.path.join(home.path, "disks")) == []  # no lock either
 
 
 # --- names ---
