@@ -26,7 +26,7 @@ ROOMS = {
     "guest": "base loop wire",
     "shim": "base loop wire host jail vm",
     "net": "base loop wire policy",
-    "pull": "base host image",
+    "pull": "base loop host jail image",
     "unpack": "base disk",
     "cli": "boxlite.h base host",
     "serve": "boxlite.h base loop host",

@@ -37,10 +37,14 @@ struct path_beneath_attr {
 #define FS_WRITE_FILE (1ull << 1)
 #define FS_READ_FILE (1ull << 2)
 #define FS_READ_DIR (1ull << 3)
+#define FS_REMOVE_FILE (1ull << 5)
+#define FS_MAKE_DIR (1ull << 7)
+#define FS_MAKE_REG (1ull << 8)
 #define FS_ALL_1 ((1ull << 13) - 1)
 #define FS_REFER (1ull << 13)
 #define FS_TRUNCATE (1ull << 14)
 #define FS_IOCTL_DEV (1ull << 15)
+#define NET_BIND 1ull
 #define NET_ALL 3ull
 #define SCOPE_ALL 3ull
 
@@ -51,7 +55,7 @@ int bx_landlock_abi(void)
     return abi < 0 ? 0 : (int)abi;
 }
 
-static int add_path(int ruleset, const struct bx_jail_mount *m)
+static int add_path(int ruleset, uint64_t handled, const struct bx_jail_mount *m)
 {
     struct path_beneath_attr rule = { .allowed_access = FS_READ_FILE };
     bx_cleanup_close int fd = open(m->source, O_PATH | O_CLOEXEC);
@@ -67,8 +71,25 @@ static int add_path(int ruleset, const struct bx_jail_mount *m)
         rule.allowed_access |= FS_WRITE_FILE;
     if (S_ISDIR(st.st_mode))
         rule.allowed_access |= FS_READ_DIR;
+    if (S_ISDIR(st.st_mode) && m->writable) /* files are made, renamed and removed in it */
+        rule.allowed_access |= FS_REMOVE_FILE | FS_MAKE_DIR | FS_MAKE_REG | FS_REFER;
+    if (m->writable)
+        rule.allowed_access |= FS_TRUNCATE;
+    rule.allowed_access &= handled; /* the kernel refuses what it does not know */
     rule.parent_fd = fd;
     return syscall(SYS_landlock_add_rule, ruleset, LL_RULE_PATH_BENEATH, &rule, 0) ? -errno : 0;
+}
+
+/* ABI 1 cannot let files be moved between two directories. */
+static bool writes_directories(const struct bx_jail_plan *plan)
+{
+    struct stat st;
+
+    for (size_t i = 0; i < plan->n_mounts; i++) {
+        if (plan->mounts[i].writable && stat(plan->mounts[i].source, &st) == 0 && S_ISDIR(st.st_mode))
+            return true;
+    }
+    return false;
 }
 
 int bx_landlock_ruleset(const struct bx_jail_plan *plan)
@@ -78,14 +99,15 @@ int bx_landlock_ruleset(const struct bx_jail_plan *plan)
     int abi = bx_landlock_abi();
     bx_cleanup_close int fd = -1;
 
-    if (abi < 1)
+    if (abi < 1 || (abi < 2 && writes_directories(plan)))
         return -EOPNOTSUPP;
     if (abi >= 2)
         attr.handled_access_fs |= FS_REFER;
     if (abi >= 3)
         attr.handled_access_fs |= FS_TRUNCATE;
     if (abi >= 4) {
-        attr.handled_access_net = NET_ALL;
+        /* who has the host's network dials out, and listens nowhere */
+        attr.handled_access_net = (plan->layers & BX_JAIL_NET_NS) ? NET_ALL : NET_BIND;
         size = offsetof(struct ruleset_attr, scoped);
     }
     if (abi >= 5)
@@ -98,7 +120,7 @@ int bx_landlock_ruleset(const struct bx_jail_plan *plan)
     if (fd < 0)
         return -errno;
     for (size_t i = 0; i < plan->n_mounts; i++) {
-        int r = plan->mounts[i].kind == BX_JAIL_BIND ? add_path(fd, &plan->mounts[i]) : 0;
+        int r = plan->mounts[i].kind == BX_JAIL_BIND ? add_path(fd, attr.handled_access_fs, &plan->mounts[i]) : 0;
 
         if (r)
             return r;

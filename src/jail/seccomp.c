@@ -20,8 +20,10 @@
 #include <seccomp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -38,6 +40,10 @@ enum rule_kind {
     R_THREAD,      /* clone: only a thread of this process, no namespace */
     R_OPEN_READ,   /* openat: read-only, creates nothing; else EACCES */
     R_NO_EXEC_MAP, /* mmap, mprotect: never executable */
+    R_NO_EXEC_MAP_EACCES, /* the same with an answer: who loads modules goes on without */
+    R_SOCKET_INET, /* socket: IPv4 and IPv6; else EAFNOSUPPORT */
+    R_SOCKET_PAIR, /* socketpair: a pair of our own; else EAFNOSUPPORT */
+    R_IOCTL_COUNT, /* ioctl: how much can be read; else ENOTTY */
 };
 
 struct rule {
@@ -101,6 +107,24 @@ static const struct rule rules_shim[] = {
     { SCMP_SYS(open), R_ALLOW },
 };
 
+/* boxlite-pull: the network, files below one directory (of its root, or by Landlock), threads that wait. No bind, no listen. */
+static const struct rule rules_pull_run[] = {
+    A(newfstatat), A(statx), A(fstatfs), A(statfs), A(fadvise64), A(openat), A(openat2), A(getdents64), A(unlinkat), A(renameat),
+    A(renameat2), A(mkdirat), A(fchmod), A(flock), A(sync_file_range), A(fallocate), A(access), A(faccessat), A(faccessat2),
+    A(readlink), A(readlinkat), A(eventfd2), A(pipe2), A(epoll_create1), A(epoll_wait), A(epoll_pwait), A(epoll_pwait2), A(epoll_ctl),
+    A(timerfd_create), A(timerfd_settime), A(connect), A(getsockopt), A(setsockopt), A(getsockname), A(getpeername), A(sendto),
+    A(recvfrom), A(sendmsg), A(recvmsg), A(sendmmsg), A(recvmmsg), A(shutdown), A(sysinfo), A(uname), A(sched_getaffinity),
+    A(rt_sigaction), A(sigaltstack), A(getppid), A(membarrier),
+    { SCMP_SYS(socket), R_SOCKET_INET }, { SCMP_SYS(socketpair), R_SOCKET_PAIR }, { SCMP_SYS(ioctl), R_IOCTL_COUNT },
+    { SCMP_SYS(clone), R_THREAD },
+};
+static const struct rule rules_pull_start[] = {
+    A(mmap), A(mprotect), A(execve), A(prctl), A(seccomp), A(arch_prctl), A(set_tid_address), A(getcwd), A(memfd_create),
+};
+static const struct rule rules_pull_locked[] = {
+    { SCMP_SYS(mmap), R_NO_EXEC_MAP_EACCES }, { SCMP_SYS(mprotect), R_NO_EXEC_MAP_EACCES },
+};
+
 struct part {
     const struct rule *rules;
     size_t n;
@@ -116,6 +140,8 @@ static const struct profile {
     [BX_SECCOMP_QEMU] = { "qemu", { PART(rules_core), PART(rules_qemu_run), PART(rules_qemu_start) } },
     [BX_SECCOMP_QEMU_LOCKED] = { "qemu-locked", { PART(rules_core), PART(rules_qemu_run), PART(rules_qemu_locked) } },
     [BX_SECCOMP_SHIM] = { "shim", { PART(rules_core), PART(rules_shim) } },
+    [BX_SECCOMP_PULL] = { "pull", { PART(rules_core), PART(rules_pull_run), PART(rules_pull_start) } },
+    [BX_SECCOMP_PULL_LOCKED] = { "pull-locked", { PART(rules_core), PART(rules_pull_run), PART(rules_pull_locked) } },
 };
 _Static_assert(BX_ARRAY_SIZE(profiles) == BX_SECCOMP_PROFILES, "a profile has no list");
 
@@ -148,8 +174,43 @@ static int add_open_read(scmp_filter_ctx ctx, int nr)
     return r;
 }
 
+/* socket or socketpair: the families of the list, others with an answer. AF_INET6 is the highest one on any list. */
+static int add_families(scmp_filter_ctx ctx, int nr, const int *allowed, size_t n)
+{
+    int r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EAFNOSUPPORT), nr, 1, SCMP_A0(SCMP_CMP_GT, AF_INET6));
+
+    for (int family = 0; r == 0 && family <= AF_INET6; family++) {
+        bool listed = false;
+
+        for (size_t i = 0; i < n; i++)
+            listed = listed || allowed[i] == family;
+        r = seccomp_rule_add(ctx, listed ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO(EAFNOSUPPORT), nr, 1,
+                             SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)family));
+    }
+    return r;
+}
+
+static int add_no_exec_map(scmp_filter_ctx ctx, int nr, bool answer)
+{
+    int r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, nr, 1, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+
+    if (r || !answer)
+        return r;
+    return seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EACCES), nr, 1, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, PROT_EXEC));
+}
+
+static int add_ioctl_count(scmp_filter_ctx ctx, int nr)
+{
+    int r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, nr, 1, SCMP_A1(SCMP_CMP_EQ, FIONREAD));
+
+    return r ? r : seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOTTY), nr, 1, SCMP_A1(SCMP_CMP_NE, FIONREAD));
+}
+
 static int add_rule(scmp_filter_ctx ctx, const struct rule *rule)
 {
+    static const int inet[] = { AF_INET, AF_INET6 };
+    static const int pair[] = { AF_UNIX };
+
     switch (rule->kind) {
     case R_ALLOW:
         return seccomp_rule_add(ctx, SCMP_ACT_ALLOW, rule->nr, 0);
@@ -166,7 +227,14 @@ static int add_rule(scmp_filter_ctx ctx, const struct rule *rule)
     case R_OPEN_READ:
         return add_open_read(ctx, rule->nr);
     case R_NO_EXEC_MAP:
-        return seccomp_rule_add(ctx, SCMP_ACT_ALLOW, rule->nr, 1, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+    case R_NO_EXEC_MAP_EACCES:
+        return add_no_exec_map(ctx, rule->nr, rule->kind == R_NO_EXEC_MAP_EACCES);
+    case R_SOCKET_INET:
+        return add_families(ctx, rule->nr, inet, BX_ARRAY_SIZE(inet));
+    case R_SOCKET_PAIR:
+        return add_families(ctx, rule->nr, pair, BX_ARRAY_SIZE(pair));
+    case R_IOCTL_COUNT:
+        return add_ioctl_count(ctx, rule->nr);
     }
     return -EINVAL;
 }

@@ -18,6 +18,8 @@ enum bx_seccomp_profile {
     BX_SECCOMP_QEMU,        /* from its exec on */
     BX_SECCOMP_QEMU_LOCKED, /* once it runs: no open, exec, socket, prctl, seccomp at all (second stage, on top) */
     BX_SECCOMP_SHIM,        /* the shim once its box runs: no new process, no socket, no exec. Installed by itself */
+    BX_SECCOMP_PULL,        /* boxlite-pull from its exec on: sockets of the Internet only, files, threads */
+    BX_SECCOMP_PULL_LOCKED, /* before it speaks to anybody: no exec, no executable memory. Installed by itself, on top */
     BX_SECCOMP_PROFILES
 };
 
