@@ -17,7 +17,7 @@
 CBoxliteImageHandle *bx_cli_images(CBoxliteRuntime *rt, int *ret_exit)
 {
     CBoxliteImageHandle *images = NULL;
-    CBoxliteError error = { Ok, NULL };
+    CBoxliteError error = {Ok, NULL};
     if (boxlite_runtime_images(rt, &images, &error) == Ok)
         return images;
     *ret_exit = bx_cli_fail(&error, NULL);
@@ -26,7 +26,7 @@ CBoxliteImageHandle *bx_cli_images(CBoxliteRuntime *rt, int *ret_exit)
 
 void bx_cli_bytes(char dst[BX_CLI_BYTES_LEN], unsigned long long bytes)
 {
-    static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB" };
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
     double n = (double)bytes;
     size_t u = 0;
     for (; n >= 1024 && u + 1 < BX_ARRAY_SIZE(units); u++)
@@ -56,7 +56,8 @@ static void keep_images(CImageInfoList *list, CBoxliteError *error, void *ud)
     bx_call_answer(ud, list, error);
 }
 
-static CBoxliteInfo *inspect(CBoxliteRuntime *rt, CBoxliteImageHandle *images, const char *name, CBoxliteError *error)
+static CBoxliteInfo *inspect(CBoxliteRuntime *rt, CBoxliteImageHandle *images, const char *name,
+                             CBoxliteError *error)
 {
     struct bx_call call = BX_CALL_INIT;
     if (bx_call_wait(rt, &call, boxlite_image_inspect(images, name, bx_call_info, &call, &call.error)))
@@ -70,11 +71,13 @@ struct image_text {
     char sizes[5][BX_CLI_BYTES_LEN]; /* as in size_keys */
 };
 
-static const char *const size_keys[5] = { "size", "shared_size", "unique_size", "disk_bytes", "template_bytes" };
+static const char *const size_keys[5] = {"size", "shared_size", "unique_size", "disk_bytes",
+                                         "template_bytes"};
 
 enum { IMAGE_FIELDS = 15 };
 
-/* Bytes are numbers for programs and short for people: each size is two fields. With `more`, what only inspect knows. */
+/* Bytes are numbers for programs and short for people: each size is two fields. With `more`, what only
+ * inspect knows. */
 static void fill_image(const CImageInfo *image, const CBoxliteInfo *more, bool wide, struct bx_field *f,
                        struct image_text *t)
 {
@@ -87,21 +90,21 @@ static void fill_image(const CImageInfo *image, const CBoxliteInfo *more, bool w
         bx_cli_bytes(t->sizes[0], image->size);
 #define WIDE(title) (wide ? (title) : NULL)
     const struct bx_field row[IMAGE_FIELDS] = {
-        { "Repository", "REPOSITORY", BX_FIELD_STR, image->repository, 0 },
-        { "Tag", "TAG", BX_FIELD_STR, image->tag, 0 },
-        { "ID", "ID", BX_FIELD_STR, t->id, 0 },
-        { "CreatedAt", "CREATED", BX_FIELD_STR, t->created, 0 },
-        { "Size", NULL, BX_FIELD_INT, NULL, (long long)image->size },
-        { NULL, "SIZE", BX_FIELD_STR, t->sizes[0], 0 },
-        { "Reference", NULL, BX_FIELD_STR, image->reference, 0 },
-        { "SharedSize", NULL, BX_FIELD_INT, NULL, number(more, "shared_size") },
-        { NULL, WIDE("SHARED"), BX_FIELD_STR, t->sizes[1], 0 },
-        { "UniqueSize", NULL, BX_FIELD_INT, NULL, number(more, "unique_size") },
-        { NULL, WIDE("UNIQUE"), BX_FIELD_STR, t->sizes[2], 0 },
-        { "DiskBytes", NULL, BX_FIELD_INT, NULL, number(more, "disk_bytes") },
-        { NULL, WIDE("DISK"), BX_FIELD_STR, t->sizes[3], 0 },
-        { "TemplateBytes", NULL, BX_FIELD_INT, NULL, number(more, "template_bytes") },
-        { NULL, WIDE("TEMPLATES"), BX_FIELD_STR, t->sizes[4], 0 },
+        {"Repository", "REPOSITORY", BX_FIELD_STR, image->repository, 0},
+        {"Tag", "TAG", BX_FIELD_STR, image->tag, 0},
+        {"ID", "ID", BX_FIELD_STR, t->id, 0},
+        {"CreatedAt", "CREATED", BX_FIELD_STR, t->created, 0},
+        {"Size", NULL, BX_FIELD_INT, NULL, (long long)image->size},
+        {NULL, "SIZE", BX_FIELD_STR, t->sizes[0], 0},
+        {"Reference", NULL, BX_FIELD_STR, image->reference, 0},
+        {"SharedSize", NULL, BX_FIELD_INT, NULL, number(more, "shared_size")},
+        {NULL, WIDE("SHARED"), BX_FIELD_STR, t->sizes[1], 0},
+        {"UniqueSize", NULL, BX_FIELD_INT, NULL, number(more, "unique_size")},
+        {NULL, WIDE("UNIQUE"), BX_FIELD_STR, t->sizes[2], 0},
+        {"DiskBytes", NULL, BX_FIELD_INT, NULL, number(more, "disk_bytes")},
+        {NULL, WIDE("DISK"), BX_FIELD_STR, t->sizes[3], 0},
+        {"TemplateBytes", NULL, BX_FIELD_INT, NULL, number(more, "template_bytes")},
+        {NULL, WIDE("TEMPLATES"), BX_FIELD_STR, t->sizes[4], 0},
     };
     memcpy(f, row, sizeof(row));
 }
@@ -118,11 +121,11 @@ static int print_images(CBoxliteRuntime *rt, CBoxliteImageHandle *images, const 
     struct image_text *texts = calloc((size_t)list->count + 1, sizeof(*texts));
     if (!fields || !texts)
         abort();
-    CImageInfo nothing = { 0 };
+    CImageInfo nothing = {0};
     size_t rows = 0;
     fill_image(&nothing, NULL, o->wide, fields, texts);
     for (int i = 0; i < list->count; i++) {
-        CBoxliteError error = { Ok, NULL };
+        CBoxliteError error = {Ok, NULL};
         CBoxliteInfo *more = NULL;
         if (!o->quiet && (o->wide || o->format != BX_FORMAT_TABLE)) {
             more = inspect(rt, images, list->items[i].reference, &error);
@@ -144,12 +147,13 @@ static int print_images(CBoxliteRuntime *rt, CBoxliteImageHandle *images, const 
 
 int bx_verb_images(int argc, char **argv)
 {
-    struct images_options o = { .format = BX_FORMAT_TABLE };
+    struct images_options o = {.format = BX_FORMAT_TABLE};
     bool all = false;
     const struct bx_opt opts[] = {
         BX_OPT_FLAG('a', "all", &all, "all images (always so)"),
         BX_OPT_FLAG('q', "quiet", &o.quiet, "ids only"),
-        BX_OPT_FLAG('s', "size", &o.wide, "also what is shared with other images, and what disk and templates take"),
+        BX_OPT_FLAG('s', "size", &o.wide,
+                    "also what is shared with other images, and what disk and templates take"),
         BX_OPT_CALL(0, "format", &o.format, bx_format_parse, "table|json|yaml", "how to print"),
         BX_OPT_INCLUDE(bx_cli_global_opts),
         BX_OPT_END,
@@ -240,7 +244,7 @@ static int inspect_all(CBoxliteRuntime *rt, CBoxliteImageHandle *images, int n, 
     bx_jw_init(&w, &out, true);
     bx_jw_arr(&w, NULL);
     for (int i = 0; i < n; i++) {
-        CBoxliteError error = { Ok, NULL };
+        CBoxliteError error = {Ok, NULL};
         CBoxliteInfo *info = inspect(rt, images, names[i], &error);
         if (info)
             write_image(&w, info);
@@ -281,7 +285,7 @@ int bx_verb_image(int argc, char **argv)
 {
     static const struct {
         const char *name, *verb;
-    } others[] = { { "ls", "images" }, { "list", "images" }, { "rm", "rmi" }, { "remove", "rmi" } };
+    } others[] = {{"ls", "images"}, {"list", "images"}, {"rm", "rmi"}, {"remove", "rmi"}};
     const char *name = argc > 1 ? argv[1] : NULL;
     int code = 0;
     if (!name || name[0] == '-') {

@@ -27,7 +27,8 @@ int bx_verb_tag(int argc, char **argv)
     CBoxliteImageHandle *images = bx_cli_images(rt, &code);
     struct bx_call call = BX_CALL_INIT;
     if (images &&
-        !bx_call_wait(rt, &call, boxlite_image_tag(images, argv[1], argv[2], bx_call_plain, &call, &call.error)))
+        !bx_call_wait(rt, &call,
+                      boxlite_image_tag(images, argv[1], argv[2], bx_call_plain, &call, &call.error)))
         code = bx_cli_fail(&call.error, NULL);
     boxlite_image_free(images);
     boxlite_runtime_free(rt);
@@ -39,7 +40,7 @@ int bx_verb_tag(int argc, char **argv)
 /* The result is borrowed: what is told of it is told in the callback. */
 struct removal {
     struct bx_call call;
-    bool counts;  /* of everything, not only names */
+    bool counts; /* of everything, not only names */
     bool dry_run;
     enum bx_format format;
 };
@@ -96,7 +97,8 @@ static void tell(const CImagePruneResult *r, CBoxliteError *error, void *ud)
         printf("%s: %s%s%s\n", removal->dry_run ? "Would free" : "Freed", bytes, *counts ? ", " : "", counts);
     }
     if (r->blobs_kept > 0)
-        fprintf(stderr, "Kept %d blob%s: an image is being added; `boxlite prune` removes what is left over\n",
+        fprintf(stderr,
+                "Kept %d blob%s: an image is being added; `boxlite prune` removes what is left over\n",
                 r->blobs_kept, r->blobs_kept == 1 ? "" : "s");
     bx_call_answer(&removal->call, NULL, NULL);
 }
@@ -105,7 +107,8 @@ int bx_verb_rmi(int argc, char **argv)
 {
     bool force = false;
     const struct bx_opt opts[] = {
-        BX_OPT_FLAG('f', "force", &force, "also when boxes stand on it (they keep their disks), under all its names"),
+        BX_OPT_FLAG('f', "force", &force,
+                    "also when boxes stand on it (they keep their disks), under all its names"),
         BX_OPT_INCLUDE(bx_cli_global_opts),
         BX_OPT_END,
     };
@@ -120,7 +123,7 @@ int bx_verb_rmi(int argc, char **argv)
         return BX_EXIT_FAILURE;
     CBoxliteImageHandle *images = bx_cli_images(rt, &code);
     for (int i = 1; images && i <= n; i++) {
-        struct removal r = { .call = BX_CALL_INIT };
+        struct removal r = {.call = BX_CALL_INIT};
         if (!bx_call_wait(rt, &r.call, boxlite_image_remove(images, argv[i], force, tell, &r, &r.call.error)))
             code = bx_cli_fail(&r.call.error, NULL);
     }
@@ -135,7 +138,7 @@ static int parse_duration(void *target, const char *value, struct bx_err *err)
     static const struct {
         char unit;
         uint64_t seconds;
-    } units[] = { { 's', 1 }, { 'm', 60 }, { 'h', 3600 }, { 'd', 86400 }, { 'w', 7 * 86400 } };
+    } units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}, {'w', 7 * 86400}};
     size_t len = strlen(value);
     uint64_t n = 0, scale = 1;
     char digits[24];
@@ -163,8 +166,9 @@ int bx_verb_prune(int argc, char **argv)
         BX_OPT_FLAG('a', "all", &all, "images that no box stands on, too"),
         BX_OPT_CALL(0, "older-than", &o.older_than_secs, parse_duration, "TIME",
                     "... only those not used for 30m, 12h, 7d (implies --all)"),
-        BX_OPT_SIZE(0, "keep", &keep, "SIZE",
-                    "... longest unused first, until everything holds no more than 500m, 20g (implies --all)"),
+        BX_OPT_SIZE(
+            0, "keep", &keep, "SIZE",
+            "... longest unused first, until everything holds no more than 500m, 20g (implies --all)"),
         BX_OPT_SIZE(0, "max-size", &keep, "SIZE", NULL), /* another name of --keep */
         BX_OPT_FLAG('n', "dry-run", &dry_run, "remove nothing, say what would go"),
         BX_OPT_CALL(0, "format", &format, bx_format_parse, "table|json", "how to print"),
@@ -188,7 +192,7 @@ int bx_verb_prune(int argc, char **argv)
     if (!rt)
         return BX_EXIT_FAILURE;
     CBoxliteImageHandle *images = bx_cli_images(rt, &code);
-    struct removal r = { .call = BX_CALL_INIT, .counts = true, .dry_run = dry_run, .format = format };
+    struct removal r = {.call = BX_CALL_INIT, .counts = true, .dry_run = dry_run, .format = format};
     if (images && !bx_call_wait(rt, &r.call, boxlite_image_prune(images, &o, tell, &r, &r.call.error)))
         code = bx_cli_fail(&r.call.error, NULL);
     boxlite_image_free(images);

@@ -91,9 +91,9 @@ static int by_first_string(const void *a, const void *b)
 
 static struct bx_census_blob *find_blob(struct bx_census *c, const char *digest)
 {
-    return c->n_blobs && bx_digest_valid(digest)
-               ? bsearch(digest + sizeof("sha256:") - 1, c->blobs, c->n_blobs, sizeof(c->blobs[0]), by_first_string)
-               : NULL;
+    return c->n_blobs && bx_digest_valid(digest) ? bsearch(digest + sizeof("sha256:") - 1, c->blobs,
+                                                           c->n_blobs, sizeof(c->blobs[0]), by_first_string)
+                                                 : NULL;
 }
 
 struct bx_census_disk *bx_census_find_disk(struct bx_census *c, const char *name)
@@ -193,7 +193,8 @@ static bool waits_for(const struct bx_box_row *box, const char *reference)
     return bx_streq(want_path, have_path);
 }
 
-bool bx_census_box_needs(const struct bx_census *c, const struct bx_box_row *box, const struct bx_census_image *image)
+bool bx_census_box_needs(const struct bx_census *c, const struct bx_box_row *box,
+                         const struct bx_census_image *image)
 {
     size_t i;
 
@@ -389,7 +390,8 @@ static bool has_name(const struct bx_image_row *row, const struct bx_reference *
            bx_streq(own.path, ref->path) && (!ref->tag[0] || bx_streq(own.tag, ref->tag));
 }
 
-static int resolve_name(const struct bx_image_row *rows, size_t n, const char *text, size_t *ret, struct bx_err *err)
+static int resolve_name(const struct bx_image_row *rows, size_t n, const char *text, size_t *ret,
+                        struct bx_err *err)
 {
     bx_cleanup_free char *canonical = NULL;
     struct bx_reference ref;
@@ -406,8 +408,8 @@ static int resolve_name(const struct bx_image_row *rows, size_t n, const char *t
     return -BX_EIMAGE;
 }
 
-int bx_image_resolve(const struct bx_image_row *rows, size_t n, const char *text, size_t *ret, bool *ret_by_id,
-                     struct bx_err *err)
+int bx_image_resolve(const struct bx_image_row *rows, size_t n, const char *text, size_t *ret,
+                     bool *ret_by_id, struct bx_err *err)
 {
     const char *hex = bx_starts_with(text, "sha256:") ? text + 7 : text;
     struct bx_err why = BX_ERR_INIT;
@@ -420,7 +422,8 @@ int bx_image_resolve(const struct bx_image_row *rows, size_t n, const char *text
         if (!has_id(&rows[i], hex))
             continue;
         if (found < n && !bx_streq(rows[found].manifest_digest, rows[i].manifest_digest))
-            return bx_fail(err, BX_EIMAGE, 0, "%.80s is the start of more than one image's id: give more of it", text);
+            return bx_fail(err, BX_EIMAGE, 0,
+                           "%.80s is the start of more than one image's id: give more of it", text);
         if (found == n)
             found = i;
     }

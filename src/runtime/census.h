@@ -2,10 +2,10 @@
 /*
  * census.h - what a home holds of images, and who needs it (private).
  *
- * An image is a manifest; it has one or more names (rows). It needs its blobs and its disk. A box needs the disk it is
- * pinned to, and the manifest and configuration of that image for its next start; where the disk is not there yet,
- * also the layers. A box that was not started yet needs the name that it was made with. Who counts in a transaction
- * (bx_store_begin) counts what stays true until its end.
+ * An image is a manifest; it has one or more names (rows). It needs its blobs and its disk. A box needs the
+ * disk it is pinned to, and the manifest and configuration of that image for its next start; where the disk
+ * is not there yet, also the layers. A box that was not started yet needs the name that it was made with. Who
+ * counts in a transaction (bx_store_begin) counts what stays true until its end.
  */
 #ifndef BX_RUNTIME_CENSUS_H
 #define BX_RUNTIME_CENSUS_H
@@ -63,8 +63,8 @@ struct bx_census {
     size_t n_templates;
 };
 
-/* Reads rows and directories and counts. Fails, naming it, on an image whose row cannot be read: what it needs is not
- * known then. */
+/* Reads rows and directories and counts. Fails, naming it, on an image whose row cannot be read: what it
+ * needs is not known then. */
 int bx_census_take(struct CBoxliteRuntime *rt, struct bx_census *ret, struct bx_err *err);
 void bx_census_done(struct bx_census *c);
 #define bx_cleanup_census BX_CLEANUP(bx_census_done)
@@ -74,17 +74,19 @@ int bx_census_count(struct bx_census *c, struct bx_err *err);
 
 struct bx_census_disk *bx_census_find_disk(struct bx_census *c, const char *name);
 /* Does the box stand on the image, or wait for one of its names? */
-bool bx_census_box_needs(const struct bx_census *c, const struct bx_box_row *box, const struct bx_census_image *image);
+bool bx_census_box_needs(const struct bx_census *c, const struct bx_box_row *box,
+                         const struct bx_census_image *image);
 /* Allocated bytes of blobs and disks that somebody needs. */
 uint64_t bx_census_needed(const struct bx_census *c);
 /* Of the image's templates: allocated bytes. */
 uint64_t bx_census_template_bytes(const struct bx_census *c, const struct bx_census_image *image);
 
 /*
- * Which row a user means by `text`: a name; name@digest; or manifest digest, image id, or at least four first digits
- * of one of these (then the first of the image's rows, and *ret_by_id). -BX_EIMAGE: none, or more than one image.
+ * Which row a user means by `text`: a name; name@digest; or manifest digest, image id, or at least four first
+ * digits of one of these (then the first of the image's rows, and *ret_by_id). -BX_EIMAGE: none, or more than
+ * one image.
  */
-int bx_image_resolve(const struct bx_image_row *rows, size_t n, const char *text, size_t *ret, bool *ret_by_id,
-                     struct bx_err *err);
+int bx_image_resolve(const struct bx_image_row *rows, size_t n, const char *text, size_t *ret,
+                     bool *ret_by_id, struct bx_err *err);
 
 #endif

@@ -4,22 +4,26 @@
  *
  * Theory of operation
  *
- *  Many programs use one home, and any of them may be loading an image, starting a box or collecting garbage at any
- *  moment; any may be killed. So a file goes in two steps. First it is taken out of sight, by a rename into a
+ *  Many programs use one home, and any of them may be loading an image, starting a box or collecting garbage at
+ *  any moment; any may be killed. So a file goes in two steps. First it is taken out of sight, by a rename into a
  *  directory of ours under tmp, while nobody can begin to need it; then, with nobody waiting, it is removed.
  *
- *      NAMES      rows of images: chosen and deleted in one transaction, which is on the disk before any file goes
- *      DISKS      in a transaction too. A box pins its disk (bx_store_box_pin) before it looks for the file: it either
- *                 pinned it before the transaction, and the disk stays, or finds it gone after it and has it made anew
- *      TEMPLATES  along with them. No care is needed: a start that finds none makes one
- *      BLOBS      under the exclusive image lease: whoever adds blobs holds a shared one until the row is written.
- *                 When it cannot be had, blobs stay for the next time, and the result says so
- *      STALE      what killed programs left in tmp, blobs/partial and templates: what nobody holds locked
- *      EMPTY      the directory, one file for each turn of the loop
+ *    NAMES   rows of images: chosen and deleted in one transaction, which is on the disk before any file goes
  *
- *  A collector that is killed has left garbage: rows without files do not come about in any order of these, and what
- *  lies in tmp unlocked is removed by the next program that opens the home, or by the next prune. A dry run goes the
- *  same way, counts as if the chosen rows were deleted, and takes nothing.
+ *    DISKS   in a transaction too. A box pins its disk (bx_store_box_pin) before it looks for the file: it either
+ *            pinned it before the transaction, and the disk stays, or finds it gone after it and has it made
+ *            anew. Templates go along with them and need no care: a start that finds none makes one
+ *
+ *    BLOBS   under the exclusive image lease: whoever adds blobs holds a shared one until the row is written.
+ *            When it cannot be had, blobs stay for the next time, and the result says so
+ *
+ *    STALE   what killed programs left in tmp, blobs/partial and templates: what nobody holds locked
+ *
+ *    EMPTY   the directory, one file for each turn of the loop
+ *
+ *  A collector that is killed leaves garbage, never a row without its files. What it took lies in tmp, unlocked:
+ *  the next prune removes it, or, after ten minutes, the next program that opens the home. A dry run goes the same
+ *  way, counts as if the chosen rows were deleted, and takes nothing.
  */
 #include "runtime/collect.h"
 
@@ -149,10 +153,13 @@ static uint64_t tree_bytes(int dirfd, const char *name, unsigned depth)
 static int mark_name(struct collect *c, struct bx_census *s, size_t i, struct bx_err *err)
 {
     s->names[i].gone = true;
-    return bx_strv_add(&c->gone, s->rows[i].reference) < 0 ? bx_fail(err, BX_ERESOURCE, ENOMEM, "remove images") : 0;
+    return bx_strv_add(&c->gone, s->rows[i].reference) < 0
+               ? bx_fail(err, BX_ERESOURCE, ENOMEM, "remove images")
+               : 0;
 }
 
-static int mark_image(struct collect *c, struct bx_census *s, const struct bx_census_image *image, struct bx_err *err)
+static int mark_image(struct collect *c, struct bx_census *s, const struct bx_census_image *image,
+                      struct bx_err *err)
 {
     size_t i;
     int r = 0;
@@ -169,7 +176,8 @@ static int refuse_several(const struct bx_census *s, const struct bx_census_imag
     const char *before = "";
     size_t i;
 
-    bx_fail(err, BX_ESTATE, 0, "image %.80s has %u names: remove them one by one, or use force:", text, image->names);
+    bx_fail(err, BX_ESTATE, 0, "image %.80s has %u names: remove them one by one, or use force:", text,
+            image->names);
     for (i = 0; i < s->n_rows; i++)
         if (s->names[i].image == image) {
             if (err)
@@ -194,7 +202,9 @@ static int refuse_used(const struct bx_census *s, const struct bx_census_image *
                 first = &s->boxes[i];
         }
     bx_fail(err, BX_ESTATE, 0, "image %.200s is used by box %s", text,
-            !first ? "?" : first->name ? first->name : first->id);
+            !first        ? "?"
+            : first->name ? first->name
+                          : first->id);
     if (more && err)
         bx_err_append(err, " and %u more", more);
     if (err)
@@ -258,7 +268,8 @@ static struct bx_census_image *oldest_unused(const struct collect *c, struct bx_
 
     for (i = s->images; i < s->images + s->n_images; i++)
         if (i->names > 0 && i->boxes == 0 && i->waiting == 0 &&
-            (c->plan.older_ms == 0 || now - i->used_ms >= c->plan.older_ms) && (!best || i->used_ms < best->used_ms))
+            (c->plan.older_ms == 0 || now - i->used_ms >= c->plan.older_ms) &&
+            (!best || i->used_ms < best->used_ms))
             best = i;
     return best;
 }
@@ -392,8 +403,8 @@ static int disks(struct collect *c, struct bx_err *err)
 
 /* ---- BLOBS ---- */
 
-/* Is the file without a lock, and older than this? Then the lock is ours until the file was taken: its maker, who may
- * be about to lock it, sees that it is too late. */
+/* Is the file without a lock, and older than this? Then the lock is ours until the file was taken: its maker,
+ * who may be about to lock it, sees that it is too late. */
 static bool stale(int dirfd, const char *name, int64_t age_s, int *ret_lock)
 {
     int fd;
@@ -507,8 +518,8 @@ static bool template_is_stale(struct collect *c, int fd, const char *name, int *
     return *ret_lock >= 0;
 }
 
-/* "HEX.lock": nobody makes the disk, so nobody needs the lock's file; whoever waits for it makes another. It goes
- * while the lock is ours, not later by way of the bin. */
+/* "HEX.lock": nobody makes the disk, so nobody needs the lock's file; whoever waits for it makes another. It
+ * goes while the lock is ours, not later by way of the bin. */
 static bool drop_disk_lock(struct collect *c, int fd, const char *name, int *ret_lock)
 {
     char disk[BX_DISK_NAME_MAX], digest[80];

@@ -10,7 +10,7 @@ struct bx_collect_plan {
     bool force;         /* ... boxes or not */
     bool all;           /* images that no box needs, too */
     int64_t older_ms;   /* ... of these, those that were not used for so long; 0: any */
-    uint64_t keep;      /* ... longest unused first, until everything holds no more than this; 0: all of them */
+    uint64_t keep; /* ... longest unused first, until everything holds no more than this; 0: all of them */
     bool dry_run;
 };
 

@@ -77,8 +77,8 @@ BoxliteErrorCode boxlite_image_tag(CBoxliteImageHandle *images, const char *sour
 
 /* ---- remove, prune ---- */
 
-static BoxliteErrorCode collect(CBoxliteImageHandle *images, const struct bx_collect_plan *plan, CImagePruneCb cb,
-                                void *user_data, CBoxliteError *out_error)
+static BoxliteErrorCode collect(CBoxliteImageHandle *images, const struct bx_collect_plan *plan,
+                                CImagePruneCb cb, void *user_data, CBoxliteError *out_error)
 {
     struct bx_err err = BX_ERR_INIT, why = BX_ERR_INIT;
     struct bx_op *op;
@@ -156,8 +156,8 @@ static int add_list(struct CBoxliteInfo *info, const char *key, char *const *lis
     return 0;
 }
 
-static int add_names(struct CBoxliteInfo *info, const struct bx_census *c, const struct bx_census_image *image,
-                     struct bx_err *err)
+static int add_names(struct CBoxliteInfo *info, const struct bx_census *c,
+                     const struct bx_census_image *image, struct bx_err *err)
 {
     bx_cleanup_strv char **names = NULL, **layers = NULL;
     size_t i;
@@ -194,9 +194,11 @@ static int add_sizes(struct CBoxliteInfo *info, struct bx_census *c, const struc
         shared += image->blobs[i]->images > 1 ? image->blobs[i]->size : 0;
     return bx_info_addf(info, "size", "%llu", (unsigned long long)image->size) < 0 ||
                    bx_info_addf(info, "shared_size", "%llu", (unsigned long long)shared) < 0 ||
-                   bx_info_addf(info, "unique_size", "%llu", (unsigned long long)(image->size - shared)) < 0 ||
+                   bx_info_addf(info, "unique_size", "%llu", (unsigned long long)(image->size - shared)) <
+                       0 ||
                    bx_info_add(info, "disk", image->disk) < 0 ||
-                   bx_info_addf(info, "disk_bytes", "%llu", (unsigned long long)(disk ? disk->allocated : 0)) < 0 ||
+                   bx_info_addf(info, "disk_bytes", "%llu",
+                                (unsigned long long)(disk ? disk->allocated : 0)) < 0 ||
                    bx_info_addf(info, "template_bytes", "%llu",
                                 (unsigned long long)bx_census_template_bytes(c, image)) < 0 ||
                    bx_info_addf(info, "boxes", "%u", boxes_of(c, image)) < 0
@@ -226,7 +228,8 @@ static int add_config(struct CBoxliteInfo *info, const struct bx_image_config *c
     return add_list(info, "env", config->env, err);
 }
 
-static int describe(struct CBoxliteRuntime *rt, const char *text, struct CBoxliteInfo *info, struct bx_err *err)
+static int describe(struct CBoxliteRuntime *rt, const char *text, struct CBoxliteInfo *info,
+                    struct bx_err *err)
 {
     bx_cleanup_census struct bx_census c = {0};
     struct bx_image_config config = {0};
@@ -236,11 +239,13 @@ static int describe(struct CBoxliteRuntime *rt, const char *text, struct CBoxlit
     bool by_id;
     int r;
 
-    if ((r = bx_census_take(rt, &c, err)) < 0 || (r = bx_image_resolve(c.rows, c.n_rows, text, &i, &by_id, err)) < 0)
+    if ((r = bx_census_take(rt, &c, err)) < 0 ||
+        (r = bx_image_resolve(c.rows, c.n_rows, text, &i, &by_id, err)) < 0)
         return r;
     row = &c.rows[i];
     image = c.names[i].image;
-    if (bx_info_add(info, "reference", row->reference) < 0 || bx_info_add(info, "id", row->config_digest) < 0 ||
+    if (bx_info_add(info, "reference", row->reference) < 0 ||
+        bx_info_add(info, "id", row->config_digest) < 0 ||
         bx_info_add(info, "manifest", row->manifest_digest) < 0 ||
         bx_info_addf(info, "layers", "%zu", image->manifest.layer_count) < 0 ||
         bx_info_addf(info, "cached_at", "%lld", (long long)row->cached_ms / 1000) < 0 ||

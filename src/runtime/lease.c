@@ -39,8 +39,8 @@ static int wait_for_collector(struct CBoxliteRuntime *rt, int fd, struct bx_err 
             return bx_fail(err, BX_ESTORAGE, errno, "lock %s/blobs/" LEASE_NAME, rt->home);
         left = deadline - bx_now();
         if (left <= 0)
-            return bx_fail(err, BX_ESTATE, 0, "another program has been collecting the garbage of %s for too long",
-                           rt->home);
+            return bx_fail(err, BX_ESTATE, 0,
+                           "another program has been collecting the garbage of %s for too long", rt->home);
         if (poll(&p, 1, closed ? LEASE_RETRY_MS : (int)(left / BX_MSEC) + 1) < 0 && errno != EINTR)
             return bx_fail(err, BX_EINTERNAL, errno, "wait for %s/blobs/" LEASE_NAME, rt->home);
         closed = read(watch, buf, sizeof(buf)) > 0 || closed;

@@ -19,8 +19,8 @@
 #include "vm/template.h"
 
 #define TEMPLATES_MAX 4096
-#define FILES_MAX 64 /* of one template; it has five */
-#define KEY_MAX 65536
+#define FILES_MAX     64 /* of one template; it has five */
+#define KEY_MAX       65536
 
 /* --- looking --- */
 
@@ -68,7 +68,7 @@ static bool look(int templates_fd, const char *name, struct bx_template_use *ret
     dir = openat(templates_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (dir < 0 || fstat(dir, &st))
         return false;
-    *ret = (struct bx_template_use){ .used_ns = (int64_t)st.st_mtim.tv_sec * BX_SEC + st.st_mtim.tv_nsec };
+    *ret = (struct bx_template_use){.used_ns = (int64_t)st.st_mtim.tv_sec * BX_SEC + st.st_mtim.tv_nsec};
     (void)snprintf(ret->name, sizeof(ret->name), "%s", name);
     ret->bytes = allocated(dir);
     if (bx_read_file(dir, "key", KEY_MAX, &key, NULL) == 0) {
@@ -113,7 +113,8 @@ int bx_templates_list(int templates_fd, struct bx_template_use **ret, size_t *re
 
 /* --- choosing --- */
 
-/* Of the same engine, CPUs, memory and disk, whatever it is made of? The name's last part is the key's hash. */
+/* Of the same engine, CPUs, memory and disk, whatever it is made of? The name's last part is the key's hash.
+ */
 static bool same_shape(const struct bx_template_use *a, const struct bx_template_use *b)
 {
     const char *end_a = strrchr(a->name, '-'), *end_b = strrchr(b->name, '-');
@@ -131,8 +132,8 @@ static bool superseded(const struct bx_template_use *v, size_t n, size_t i)
 }
 
 /* The one that is used longest ago and may still go; n when there is none. */
-static size_t oldest(const struct bx_template_use *v, size_t n, const struct bx_template_limits *l, int64_t now,
-                     const char *spare)
+static size_t oldest(const struct bx_template_use *v, size_t n, const struct bx_template_limits *l,
+                     int64_t now, const char *spare)
 {
     size_t best = n;
 
@@ -188,8 +189,8 @@ int bx_template_evict(int templates_fd, const char *name, struct bx_err *err)
     return r;
 }
 
-int bx_templates_evict(int templates_fd, const struct bx_template_limits *limits, const char *spare, unsigned max,
-                       struct bx_err *err)
+int bx_templates_evict(int templates_fd, const struct bx_template_limits *limits, const char *spare,
+                       unsigned max, struct bx_err *err)
 {
     struct bx_template_use *v = NULL;
     size_t n = 0, i;

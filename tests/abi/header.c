@@ -29,6 +29,9 @@ CHECK(registry,
       offsetof(BoxliteImageRegistry, search) == 16 && offsetof(BoxliteImageRegistry, bearer_token) == 40);
 CHECK(port, offsetof(CPublishedPort, host_port) == 16 && sizeof(CPublishedPort) == 24);
 CHECK(network, offsetof(CNetworkInfo, published_ports) == 24);
+CHECK(image_prune, offsetof(BoxliteImagePrune, older_than_secs) == 16 && sizeof(BoxliteImagePrune) == 32);
+CHECK(image_pruned, offsetof(CImagePruneResult, bytes) == 8 && offsetof(CImagePruneResult, blobs_kept) == 32 &&
+                        offsetof(CImagePruneResult, references) == 40 && sizeof(CImagePruneResult) == 48);
 CHECK(exec_options, sizeof(BoxliteExecOptions) == 24);
 CHECK(result, offsetof(BoxliteExecutionResult, user_us) == 40 && sizeof(BoxliteExecutionResult) == 72);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The calls that name, remove and describe images: misuse, odd rows, the end of a runtime in the middle of them. Images
- * are put into the home as a load leaves them. */
+/* The calls that name, remove and describe images: misuse, odd rows, the end of a runtime in the middle of
+ * them. Images are put into the home as a load leaves them. */
 #include "api_help.h"
 
 #include <fcntl.h>
@@ -13,7 +13,9 @@
 #define B64    HEX("ab")
 #define C64    HEX("c0")
 #define D64    HEX("d0")
-#define CONFIG "{\"os\":\"linux\",\"architecture\":\"amd64\",\"config\":{\"Cmd\":[\"sh\",\"\\u0007\"],\"User\":\"me\"}}"
+#define CONFIG                                                                                               \
+    "{\"os\":\"linux\",\"architecture\":\"amd64\",\"config\":{\"Cmd\":[\"sh\",\"\\u0007\"],\"User\":\"me\"}" \
+    "}"
 
 static void on_pruned(const CImagePruneResult *r, CBoxliteError *e, void *ud)
 {
@@ -43,7 +45,8 @@ static void put_blob(struct home *h, const char *hex, const char *text)
 }
 
 /* An image of two layers, the second of which is `layer`. */
-static void put_image(struct home *h, const char *reference, const char *manifest, const char *config, const char *layer)
+static void put_image(struct home *h, const char *reference, const char *manifest, const char *config,
+                      const char *layer)
 {
     char text[1024], digest[80], config_digest[80];
     struct bx_store *store = NULL;
@@ -54,12 +57,15 @@ static void put_image(struct home *h, const char *reference, const char *manifes
                                .layer_count = 2,
                                .cached_ms = 1000};
 
-    snprintf(text, sizeof(text),
-             "{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\","
-             "\"config\":{\"mediaType\":\"application/vnd.oci.image.config.v1+json\",\"digest\":\"sha256:%s\",\"size\":9},"
-             "\"layers\":[{\"mediaType\":\"application/vnd.oci.image.layer.v1.tar\",\"digest\":\"sha256:" D64 "\",\"size\":5},"
-             "{\"mediaType\":\"application/vnd.oci.image.layer.v1.tar\",\"digest\":\"sha256:%s\",\"size\":5}]}",
-             config, layer);
+    snprintf(
+        text, sizeof(text),
+        "{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\","
+        "\"config\":{\"mediaType\":\"application/"
+        "vnd.oci.image.config.v1+json\",\"digest\":\"sha256:%s\",\"size\":9},"
+        "\"layers\":[{\"mediaType\":\"application/vnd.oci.image.layer.v1.tar\",\"digest\":\"sha256:" D64
+        "\",\"size\":5},"
+        "{\"mediaType\":\"application/vnd.oci.image.layer.v1.tar\",\"digest\":\"sha256:%s\",\"size\":5}]}",
+        config, layer);
     snprintf(digest, sizeof(digest), "sha256:%s", manifest);
     snprintf(config_digest, sizeof(config_digest), "sha256:%s", config);
     put_blob(h, manifest, text);
@@ -89,7 +95,8 @@ static struct answer remove_image(struct home *h, CBoxliteImageHandle *images, c
     return a;
 }
 
-static struct answer tag_image(struct home *h, CBoxliteImageHandle *images, const char *source, const char *target)
+static struct answer tag_image(struct home *h, CBoxliteImageHandle *images, const char *source,
+                               const char *target)
 {
     struct answer a = {0};
 
@@ -270,9 +277,10 @@ static void removals_at_once_are_answered_each(void **state)
     put_image(h, "docker.io/library/one:1", A64, C64, HEX("e1"));
     put_image(h, "docker.io/library/two:1", B64, HEX("c1"), HEX("e2"));
     for (i = 0; i < N; i++)
-        assert_int_equal(i % 3 ? boxlite_image_remove(images, i % 2 ? "one:1" : "two:1", 0, on_pruned, &a[i], NULL)
-                               : boxlite_image_prune(images, NULL, on_pruned, &a[i], NULL),
-                         Ok);
+        assert_int_equal(
+            i % 3 ? boxlite_image_remove(images, i % 2 ? "one:1" : "two:1", 0, on_pruned, &a[i], NULL)
+                  : boxlite_image_prune(images, NULL, on_pruned, &a[i], NULL),
+            Ok);
     DRAIN_UNTIL(h->rt, ({
                     for (i = done = 0; i < N; i++)
                         done += a[i].done;
@@ -331,10 +339,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(misuse_is_refused, home_setup, home_teardown),
         cmocka_unit_test_setup_teardown(options_of_any_size_are_taken, home_setup, home_teardown),
-        cmocka_unit_test_setup_teardown(an_id_that_two_images_share_the_start_of_is_refused, home_setup, home_teardown),
-        cmocka_unit_test_setup_teardown(facts_say_what_the_image_says, home_setup, home_teardown),
-        cmocka_unit_test_setup_teardown(a_row_that_cannot_be_read_stops_collection_and_nothing_is_lost, home_setup,
+        cmocka_unit_test_setup_teardown(an_id_that_two_images_share_the_start_of_is_refused, home_setup,
                                         home_teardown),
+        cmocka_unit_test_setup_teardown(facts_say_what_the_image_says, home_setup, home_teardown),
+        cmocka_unit_test_setup_teardown(a_row_that_cannot_be_read_stops_collection_and_nothing_is_lost,
+                                        home_setup, home_teardown),
         cmocka_unit_test_setup_teardown(removals_at_once_are_answered_each, home_setup, home_teardown),
         cmocka_unit_test_setup_teardown(the_runtime_may_end_in_the_middle, home_setup, home_teardown),
     };

@@ -28,7 +28,7 @@ static const struct bx_template_limits usual = BX_TEMPLATE_LIMITS_DEFAULT;
 
 static struct bx_template_use use(const char *name, const char *disk, uint64_t mib, int64_t ago)
 {
-    struct bx_template_use u = { .bytes = mib * MIB, .used_ns = NOW - ago };
+    struct bx_template_use u = {.bytes = mib * MIB, .used_ns = NOW - ago};
 
     snprintf(u.name, sizeof(u.name), "%s", name);
     snprintf(u.disk, sizeof(u.disk), "%s", disk);
@@ -100,7 +100,7 @@ static void write_file(int dir, const char *name, const void *data, size_t len)
 static uint64_t make(int templates, const char *name, const char *key, int64_t used)
 {
     static char memory[MIB];
-    struct timespec t[2] = { { .tv_sec = used / BX_SEC }, { .tv_sec = used / BX_SEC } };
+    struct timespec t[2] = {{.tv_sec = used / BX_SEC}, {.tv_sec = used / BX_SEC}};
     struct stat st;
     uint64_t bytes = 0;
     int dir;
@@ -123,7 +123,7 @@ static void what_is_listed_is_what_is_there(void **state)
 {
     char home[] = "/tmp/bx-evict-XXXXXX";
     struct bx_template_use *v = NULL;
-    struct bx_template_limits none = { 0, 0, 0, 0 };
+    struct bx_template_limits none = {0, 0, 0, 0};
     int64_t now = bx_realtime();
     uint64_t bytes;
     size_t n = 0;
@@ -132,7 +132,8 @@ static void what_is_listed_is_what_is_there(void **state)
     (void)state;
     assert_non_null(mkdtemp(home));
     dir = open(home, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    bytes = make(dir, "tcg-c1-m1024-i0000000000000001", "version 2\ndisk=a.ext4\ndisk-id=12\n", now - 90 * BX_SEC);
+    bytes = make(dir, "tcg-c1-m1024-i0000000000000001", "version 2\ndisk=a.ext4\ndisk-id=12\n",
+                 now - 90 * BX_SEC);
     make(dir, "tcg-c1-m1024-0000000000000002", "version 2\n", now - 80 * BX_SEC);
     assert_int_equal(mkdirat(dir, ".tcg-c1-m1024-0000000000000003.new", 0700), 0);
     write_file(dir, "tcg-c1-m1024-0000000000000002.lock", "", 0);
