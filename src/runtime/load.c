@@ -29,7 +29,7 @@
 #include "host/json.h"
 #include "image/manifest.h"
 #include "image/reference.h"
-#include "runtime/convert.h"
+#include "runtime/adopt.h"
 #include "runtime/engine.h"
 #include "runtime/job.h"
 #include "runtime/lease.h"
@@ -42,8 +42,6 @@
 #define INDEX_DEPTH_MAX 4
 #define COPY_STEP       (4u * 1024 * 1024)
 #define SYNC_HERE_MAX   (256u * 1024)
-#define WANT_OS         "linux"
-#define WANT_ARCH       "amd64"
 #define MANIFEST_TYPE   "application/vnd.oci.image.manifest.v1+json"
 #define CONFIG_TYPE     "application/vnd.oci.image.config.v1+json"
 #define LAYER_TYPE      "application/vnd.oci.image.layer.v1.tar" /* compression is recognised by content */
@@ -70,11 +68,8 @@ struct load {
     uint64_t copied;
     void (*then)(struct load *l); /* when it is in the store */
 
-    char manifest_digest[72];
-    char *manifest_text;
-    struct bx_manifest manifest;
+    struct bx_adopt image;
     size_t next_blob; /* 0 = configuration, then layers */
-    uint64_t total;
 };
 
 static void follow(struct load *l);
@@ -99,8 +94,7 @@ static void load_free(struct load *l)
     bx_close(l->spool_fd);
     bx_close(l->lease_fd);
     bx_members_done(&l->members);
-    bx_manifest_done(&l->manifest);
-    free(l->manifest_text);
+    bx_adopt_done(&l->image);
     free(l->own_name);
     free(l->path);
     free(l->name);
@@ -356,61 +350,21 @@ static int choose_name(struct load *l, char **ret, struct bx_err *err)
     return *ret ? 0 : bx_fail(err, BX_ERESOURCE, ENOMEM, "load an image");
 }
 
-static int put_row(struct load *l, const char *reference, struct bx_err *err)
-{
-    char disk[BX_DISK_NAME_MAX], *name = (char *)reference;
-    struct bx_image_row row = {.reference = name,
-                               .manifest_digest = l->manifest_digest,
-                               .config_digest = l->manifest.config.digest,
-                               .manifest = l->manifest_text,
-                               .layer_count = (int)l->manifest.layer_count,
-                               .cached_ms = bx_realtime() / BX_MSEC,
-                               .size = l->total};
-
-    bx_disk_name(disk, l->manifest_digest);
-    if (bx_disk_exists(l->rt, disk))
-        row.disk = disk;
-    return bx_store_image_put(l->rt->store, &row, err);
-}
-
-static int check_config(struct load *l, struct bx_err *err)
-{
-    struct bx_image_config config = {0};
-    int r = bx_image_config(l->rt, l->manifest_digest, &config, err);
-
-    if (r == 0 && (!bx_streq(config.os, WANT_OS) || !bx_streq(config.arch, WANT_ARCH)))
-        r = bx_fail(err, BX_EIMAGE, 0, "the image is for %s/%s, not for " WANT_OS "/" WANT_ARCH, config.os,
-                    config.arch);
-    if (r == 0 && config.diff_ids && bx_strv_len(config.diff_ids) != l->manifest.layer_count)
-        r = bx_fail(err, BX_EIMAGE, 0, "the image has %zu layers, its configuration names %zu",
-                    l->manifest.layer_count, bx_strv_len(config.diff_ids));
-    bx_image_config_done(&config);
-    return r;
-}
-
 /* Everything is in the store: the image gets its row. */
 static void complete(struct load *l)
 {
     bx_cleanup_free char *reference = NULL;
     struct bx_err err = BX_ERR_INIT;
-    CImagePullResult *result;
-    size_t i;
     int r;
 
-    l->total = l->manifest.config.size;
-    for (i = 0; i < l->manifest.layer_count; i++)
-        l->total += l->manifest.layers[i].size;
     if ((r = choose_name(l, &reference, &err)) == 0)
-        r = put_row(l, reference, &err);
-    result = r == 0 ? calloc(1, sizeof(*result)) : NULL;
-    if (result) {
-        result->reference = BX_TAKE_PTR(reference);
-        result->config_digest = bx_strf("%s", l->manifest.config.digest);
-        result->layer_count = (int)l->manifest.layer_count;
-        l->op->result = result;
+        r = bx_adopt_put(l->rt, &l->image, reference, &err);
+    if (r == 0) {
+        l->op->result =
+            bx_pull_result(reference, l->image.manifest.config.digest, (int)l->image.manifest.layer_count);
+        if (!l->op->result)
+            r = bx_fail(&err, BX_ERESOURCE, ENOMEM, "load an image");
     }
-    if (r == 0 && (!result || !result->config_digest))
-        r = bx_fail(&err, BX_ERESOURCE, ENOMEM, "load an image");
     load_end(l, r < 0 ? &err : NULL);
 }
 
@@ -419,16 +373,17 @@ static void next_blob(struct load *l)
 {
     struct bx_err err = BX_ERR_INIT;
 
-    if (l->next_blob == 1 && check_config(l, &err) < 0) {
+    if (l->next_blob == 1 && bx_adopt_check(l->rt, &l->image, &err) < 0) {
         load_end(l, &err);
         return;
     }
-    if (l->next_blob > l->manifest.layer_count) {
+    if (l->next_blob > l->image.manifest.layer_count) {
         complete(l);
         return;
     }
     l->next_blob++;
-    fetch(l, l->next_blob == 1 ? l->manifest.config.digest : l->manifest.layers[l->next_blob - 2].digest,
+    fetch(l,
+          l->next_blob == 1 ? l->image.manifest.config.digest : l->image.manifest.layers[l->next_blob - 2].digest,
           next_blob);
 }
 
@@ -454,7 +409,7 @@ static int choose_entry(struct load *l, const char *text, size_t len, struct bx_
         if (index.items[i].ref_name && bx_streq(index.items[i].ref_name, l->name))
             d = &index.items[i];
     if (!d)
-        d = bx_index_select(&index, WANT_OS, WANT_ARCH, "");
+        d = bx_index_select(&index, BX_IMAGE_OS, BX_IMAGE_ARCH, "");
     if (!d && index.count == 1 &&
         !index.items[0].arch[0]) /* one manifest or nested index, not said for what */
         d = &index.items[0];
@@ -462,7 +417,7 @@ static int choose_entry(struct load *l, const char *text, size_t len, struct bx_
         r = take_own_name(l, d->ref_name, err);
         snprintf(l->want, sizeof(l->want), "%s", d->digest);
     } else {
-        r = bx_fail(err, BX_EIMAGE, 0, "no image for " WANT_OS "/" WANT_ARCH " among %zu", index.count);
+        r = bx_fail(err, BX_EIMAGE, 0, "no image for " BX_IMAGE_OS "/" BX_IMAGE_ARCH " among %zu", index.count);
     }
     bx_index_done(&index);
     return r;
@@ -488,12 +443,8 @@ static void follow(struct load *l)
             return;
         }
     } else if (r == 0) {
-        r = bx_manifest_parse(text, len, &l->manifest, &err);
-        if (r == 0 && l->manifest.layer_count == 0)
-            r = bx_fail(&err, BX_EIMAGE, 0, "the image has no layers: there is nothing in it to run");
+        r = bx_adopt_manifest(l->rt, l->want, &l->image, &err);
         if (r == 0) {
-            snprintf(l->manifest_digest, sizeof(l->manifest_digest), "%s", l->want);
-            l->manifest_text = BX_TAKE_PTR(text);
             next_blob(l);
             return;
         }
