@@ -120,6 +120,11 @@ static void tell_progress(struct bx_blob *b, bool now)
     bx_status_progress(b->place->fetcher->status, (size_t)b->index, b->done + b->buffered);
 }
 
+static uint64_t mib(uint64_t bytes)
+{
+    return (bytes >> 20) + ((bytes & 0xfffff) != 0);
+}
+
 /* Failures to write, with what would help. */
 static int write_failed(const struct bx_blob *b, int e, struct bx_err *err)
 {
@@ -129,7 +134,7 @@ static int write_failed(const struct bx_blob *b, int e, struct bx_err *err)
         return bx_fail(err, BX_ESTORAGE, e, "write %s", name_of(b, name));
     return bx_fail(err, BX_ESTORAGE, 0,
                    "%s left where images are kept: %s has %" PRIu64 " MiB, %" PRIu64 " MiB of it are missing; free space and pull again",
-                   e == ENOSPC ? "no space is" : "no quota is", name_of(b, name), (b->size >> 20) + 1, ((b->size - b->done) >> 20) + 1);
+                   e == ENOSPC ? "no space is" : "no quota is", name_of(b, name), mib(b->size), mib(b->size - b->done));
 }
 
 static int flush(struct bx_blob *b, struct bx_err *err)

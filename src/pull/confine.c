@@ -139,7 +139,7 @@ static int spawn(struct confine *c, bool bare, struct bx_jail_child *child, stru
     const struct bx_jail_rlimit limits[] = {
         { RLIMIT_NOFILE, DESCRIPTORS },
         { RLIMIT_MEMLOCK, 0 },
-        { RLIMIT_FSIZE, c->plan->max_bytes + FILE_SPARE },
+        { RLIMIT_FSIZE, BX_MIN(c->plan->max_bytes, (uint64_t)INT64_MAX - FILE_SPARE) + FILE_SPARE },
 #ifndef BX_SANITIZED
         { RLIMIT_AS, ADDRESS_SPACE },
 #endif

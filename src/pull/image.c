@@ -77,7 +77,7 @@ static void end(struct pull *p, int code)
     if (p->ended)
         return;
     p->ended = true;
-    bx_status_flush(p->status);
+    bx_status_end(p->status);
     bx_loop_quit(p->loop, code);
 }
 
@@ -198,7 +198,7 @@ static int check_room(struct pull *p, struct bx_err *err)
     if (room >= need && room - need >= SPARE)
         return 0;
     return bx_fail(err, BX_ESTORAGE, 0, "%" PRIu64 " MiB are to be fetched, and where images are kept %" PRIu64 " MiB are free, of which %u stay free",
-                   (need >> 20) + 1, room >> 20, SPARE >> 20);
+                   (need >> 20) + ((need & 0xfffff) != 0), room >> 20, SPARE >> 20);
 }
 
 static bool add_blob(struct pull *p, const struct bx_descriptor *d, int index)

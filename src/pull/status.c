@@ -24,6 +24,7 @@ struct bx_status {
     int fd;
     struct bx_source *source;
     struct bx_buf waiting;
+    bool ended; /* the last line has been said */
 };
 
 static void push(struct bx_status *s)
@@ -72,6 +73,8 @@ static void add_line(struct bx_status *s, const char *text)
 {
     char line[BX_PULL_LINE_MAX - 1]; /* and the newline */
 
+    if (s->ended)
+        return;
     bx_str_printable(line, sizeof(line), text, strlen(text));
     if (bx_buf_addf(&s->waiting, "%s\n", line) < 0)
         _exit(BX_PULL_EXIT_UNREAD); /* the library has not read for megabytes */
@@ -100,11 +103,12 @@ void bx_status_error(struct bx_status *s, const struct bx_err *err)
     bx_status_line(s, "error %d %s", err->code, err->msg);
 }
 
-void bx_status_flush(struct bx_status *s)
+void bx_status_end(struct bx_status *s)
 {
     int64_t deadline = bx_now() + FLUSH_MS * BX_MSEC;
     struct pollfd p = { .fd = s->fd, .events = POLLOUT };
 
+    s->ended = true;
     push(s);
     while (bx_buf_len(&s->waiting) && bx_now() < deadline) {
         if (poll(&p, 1, (int)((deadline - bx_now()) / BX_MSEC) + 1) > 0)

@@ -24,7 +24,7 @@ void bx_status_line(struct bx_status *s, const char *fmt, ...) __attribute__((fo
 /* Left out while earlier lines wait. */
 void bx_status_progress(struct bx_status *s, size_t index, uint64_t done);
 void bx_status_error(struct bx_status *s, const struct bx_err *err);
-/* Waits (at most some seconds) until all is written, at the end. */
-void bx_status_flush(struct bx_status *s);
+/* After the last line: waits (at most some seconds) until all is written; what is said later is dropped. */
+void bx_status_end(struct bx_status *s);
 
 #endif
