@@ -22,6 +22,8 @@
 
 #include "runtime/members.h"
 
+#define JOB_CHUNK 8192
+
 struct bx_job {
     struct bx_job *next;
     struct CBoxliteRuntime *rt;
@@ -31,6 +33,8 @@ struct bx_job {
     struct bx_buf text;
     size_t seen; /* of text, by progress */
     bx_job_progress_fn *progress;
+    bx_job_line_fn *line;
+    size_t line_max;
     bx_job_fn *fn;
     void *ud;
 };
@@ -46,6 +50,12 @@ static void job_unlink(struct bx_job *j)
         }
 }
 
+static void job_signal(const struct bx_job *j)
+{
+    if (j->pidfd >= 0)
+        syscall(SYS_pidfd_send_signal, j->pidfd, SIGKILL, NULL, 0);
+}
+
 static void job_free(struct bx_job *j)
 {
     job_unlink(j);
@@ -59,6 +69,36 @@ static void job_free(struct bx_job *j)
 void bx_job_on_progress(struct bx_job *j, bx_job_progress_fn *fn)
 {
     j->progress = fn;
+}
+
+void bx_job_on_line(struct bx_job *j, bx_job_line_fn *fn, size_t line_max)
+{
+    j->line = fn;
+    j->line_max = line_max;
+    j->text.max = line_max + JOB_CHUNK;
+}
+
+void bx_job_text_max(struct bx_job *j, size_t max)
+{
+    j->text.max = max;
+}
+
+/* Gives the whole lines away. */
+static bool job_lines(struct bx_job *j)
+{
+    uint8_t *text, *end;
+    bool goes_on = true;
+
+    while (goes_on && bx_buf_len(&j->text) > 0) {
+        text = j->text.data + j->text.start;
+        end = memchr(text, '\n', bx_buf_len(&j->text));
+        if (!end)
+            return bx_buf_len(&j->text) <= j->line_max;
+        *end = '\0';
+        goes_on = (size_t)(end - text) <= j->line_max && j->line(j->ud, (char *)text);
+        bx_buf_consume(&j->text, (size_t)(end - text) + 1);
+    }
+    return goes_on;
 }
 
 /* Looks at the lines that are whole and new. */
@@ -106,7 +146,7 @@ int bx_job_unpack_result(const char *text, size_t len, struct bx_err *err)
 static void job_on_out(struct bx_source *s, int fd, uint32_t events, void *ud)
 {
     struct bx_job *j = ud;
-    char chunk[8192];
+    char chunk[JOB_CHUNK];
     ssize_t n;
 
     (void)events;
@@ -115,8 +155,14 @@ static void job_on_out(struct bx_source *s, int fd, uint32_t events, void *ud)
         return;
     if (n > 0) {
         (void)bx_buf_add(&j->text, chunk, (size_t)n); /* what is beyond the maximum is of no use */
-        job_progress(j);
-        return;
+        if (!j->line) {
+            job_progress(j);
+            return;
+        }
+        if (job_lines(j))
+            return;
+        job_signal(j);
+        bx_buf_clear(&j->text);
     }
     (void)s;
     job_unlink(j);
@@ -167,8 +213,7 @@ struct bx_job *bx_job_kill(struct bx_job *j)
 {
     if (!j)
         return NULL;
-    if (j->pidfd >= 0)
-        syscall(SYS_pidfd_send_signal, j->pidfd, SIGKILL, NULL, 0);
+    job_signal(j);
     job_free(j);
     return NULL;
 }

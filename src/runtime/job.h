@@ -22,6 +22,12 @@ struct bx_job *bx_job_start(struct CBoxliteRuntime *rt, const struct bx_spawn *s
 /* Calls fn(ud, done, total) for each "progress DONE TOTAL" line as it comes. */
 typedef void bx_job_progress_fn(void *ud, uint64_t done, uint64_t total);
 void bx_job_on_progress(struct bx_job *j, bx_job_progress_fn *fn);
+/* For a program of which every line matters as it comes: fn is called with each one (its own to write in), and none is
+ * kept. False ends the job at once, as does a line longer than line_max: its bx_job_fn is called without text. */
+typedef bool bx_job_line_fn(void *ud, char *line);
+void bx_job_on_line(struct bx_job *j, bx_job_line_fn *fn, size_t line_max);
+/* No more than this of its answer is kept. */
+void bx_job_text_max(struct bx_job *j, size_t max);
 /* What boxlite-unpack said in its last line: 0 for "ok ...", else the error. */
 int bx_job_unpack_result(const char *text, size_t len, struct bx_err *err);
 /* Kills it; fn is not called. Accepts NULL; returns NULL. */
