@@ -227,14 +227,6 @@ static bool one_of(const char *s, const char *const *list)
     return false;
 }
 
-bool bx_index_type(const char *media_type)
-{
-    static const char *const types[] = { "application/vnd.oci.image.index.v1+json",
-                                         "application/vnd.docker.distribution.manifest.list.v2+json", NULL };
-
-    return one_of(media_type, types);
-}
-
 static int refuse_type(const char *what, const char *media_type, const char *why, struct bx_err *err)
 {
     char shown[128];

@@ -45,6 +45,5 @@ void bx_error_text(const char *body, size_t len, char *dst, size_t size);
 /* May a layer or configuration of this media type be fetched? Negative with the reason when not. */
 int bx_layer_type_check(const char *media_type, struct bx_err *err);
 int bx_config_type_check(const char *media_type, struct bx_err *err);
-bool bx_index_type(const char *media_type);
 
 #endif

@@ -76,6 +76,20 @@ static bool plain_ascii(const char *s)
     return true;
 }
 
+/* libcurl lets some addresses in that it does not take back, and decodes bytes of a host into it. */
+static bool reads_back(CURLU *u)
+{
+    char *s = NULL;
+    CURLU *again;
+
+    if (curl_url_get(u, CURLUPART_URL, &s, 0))
+        return false;
+    again = plain_ascii(s) ? parse(s) : NULL;
+    curl_free(s);
+    curl_url_cleanup(again);
+    return again != NULL;
+}
+
 /* u is at `base` and is moved to `to`. */
 static int move(CURLU *u, const char *base, const char *to, const char *what, char **ret, struct bx_err *err)
 {
@@ -85,7 +99,8 @@ static int move(CURLU *u, const char *base, const char *to, const char *what, ch
 
     bx_url_host(base, host, sizeof(host));
     bx_str_printable(shown, sizeof(shown), to, strcspn(to, "?#")); /* what follows may be a secret */
-    if (!plain_ascii(to) || curl_url_set(u, CURLUPART_URL, to, CURLU_DISALLOW_USER | CURLU_ALLOW_SPACE) || !is_web(u))
+    if (!plain_ascii(to) || curl_url_set(u, CURLUPART_URL, to, CURLU_DISALLOW_USER | CURLU_ALLOW_SPACE | CURLU_URLENCODE) || !is_web(u) ||
+        !reads_back(u))
         return bx_fail(err, BX_ENETWORK, 0, "%s %s an address that is not followed: %s", host, what, shown);
     if (was_https && !is_https(u))
         return bx_fail(err, BX_ENETWORK, 0, "%s, reached by https, %s an address without encryption, which is not followed: %s", host,
