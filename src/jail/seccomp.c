@@ -118,6 +118,18 @@ static const struct rule rules_pull_run[] = {
     { SCMP_SYS(socket), R_SOCKET_INET }, { SCMP_SYS(socketpair), R_SOCKET_PAIR }, { SCMP_SYS(ioctl), R_IOCTL_COUNT },
     { SCMP_SYS(clone), R_THREAD },
 };
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define JAIL_SANITIZED
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(JAIL_SANITIZED)
+/* What the sanitizers of a test build ask for in the program they are in. */
+static const struct rule rules_sanitizers[] = { A(open), A(stat), A(prctl), A(tgkill), A(sched_getaffinity), A(set_tid_address) };
+#define SANITIZERS PART(rules_sanitizers)
+#else
+#define SANITIZERS { NULL, 0 }
+#endif
 static const struct rule rules_pull_start[] = {
     A(mmap), A(mprotect), A(execve), A(prctl), A(seccomp), A(arch_prctl), A(set_tid_address), A(getcwd), A(memfd_create),
 };
@@ -140,8 +152,8 @@ static const struct profile {
     [BX_SECCOMP_QEMU] = { "qemu", { PART(rules_core), PART(rules_qemu_run), PART(rules_qemu_start) } },
     [BX_SECCOMP_QEMU_LOCKED] = { "qemu-locked", { PART(rules_core), PART(rules_qemu_run), PART(rules_qemu_locked) } },
     [BX_SECCOMP_SHIM] = { "shim", { PART(rules_core), PART(rules_shim) } },
-    [BX_SECCOMP_PULL] = { "pull", { PART(rules_core), PART(rules_pull_run), PART(rules_pull_start) } },
-    [BX_SECCOMP_PULL_LOCKED] = { "pull-locked", { PART(rules_core), PART(rules_pull_run), PART(rules_pull_locked) } },
+    [BX_SECCOMP_PULL] = { "pull", { PART(rules_core), PART(rules_pull_run), PART(rules_pull_start), SANITIZERS } },
+    [BX_SECCOMP_PULL_LOCKED] = { "pull-locked", { PART(rules_core), PART(rules_pull_run), PART(rules_pull_locked), SANITIZERS } },
 };
 _Static_assert(BX_ARRAY_SIZE(profiles) == BX_SECCOMP_PROFILES, "a profile has no list");
 

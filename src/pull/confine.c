@@ -106,10 +106,13 @@ static int list_files(struct confine *c, struct bx_err *err)
             add_mount(c, files[i], false);
     }
     add_mount(c, c->blobs, false);
-    if (c->failed)
+    if (c->failed || c->n_mounts == BX_JAIL_MOUNTS_MAX)
         return bx_fail(err, BX_ERESOURCE, 0, "boxlite-pull: too many libraries");
     c->mounts[c->n_mounts - 1].writable = true;
     c->mounts[c->n_mounts - 1].target = BX_PULL_BLOBS_DIR;
+#ifdef BX_SANITIZED
+    c->mounts[c->n_mounts++] = (struct bx_jail_mount){ .kind = BX_JAIL_PROC, .target = "/proc" }; /* they read their own maps */
+#endif
     return 0;
 }
 

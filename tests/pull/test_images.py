@@ -169,8 +169,8 @@ def test_no_address_of_a_manifest_is_followed(store):
         image = odd(reg, media_type=DOCKER + "image.rootfs.foreign.diff.tar.gzip")
         expect_error(store.pull(reg.host, "library/odd", "1"), "image", "foreign", "only the registry that was named")
         assert not store.has(image.layers[0])
-        odd(reg, "nd", media_type=OCI + "layer.nondistributable.v1.tar+gzip")
-        expect_error(store.pull(reg.host, "library/odd", "nd"), "image", "nondistributable")
+        odd(reg, "nondist", media_type=OCI + "layer.nondistributable.v1.tar+gzip")
+        expect_error(store.pull(reg.host, "library/odd", "nondist"), "image", "nondistributable")
         # an ordinary layer that names addresses is fetched from the registry all the same
         image = odd(reg, "urls")
         document = json.loads(reg.manifests["library/odd", image.digest][0])

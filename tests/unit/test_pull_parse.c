@@ -26,7 +26,7 @@ static void challenges_are_read(void **state)
         { "basic", true, false, "", "", "" },
         { "Bearer realm=\"https://a/t\",service=\"s\",scope=\"repository:a/b:pull\"", false, true, "https://a/t", "s", "repository:a/b:pull" },
         { "bearer realm = https://a , service=s", false, true, "https://a", "s", "" },
-        { "Bearer scope=\"a b\", realm=\"q\\\"uo\\\\te\"", false, true, "q\"uo\\te", "", "a b" },
+        { "Bearer scope=\"a b\", realm=\"a\\\"b\\\\c\"", false, true, "a\"b\\c", "", "a b" },
         { "Basic realm=\"r\", Bearer realm=\"t\", service=\"s\"", true, true, "t", "s", "" },
         { "Bearer realm=\"t\", Basic realm=\"r\"", true, true, "t", "", "" },
         { "Bearer realm=\"first\", Bearer realm=\"second\"", false, true, "first", "", "" },
