@@ -155,11 +155,43 @@ static bool is_attestation(const struct bx_descriptor *d)
     return bx_streq(d->os, "unknown") && bx_streq(d->arch, "unknown");
 }
 
+/* "v8" as 8; 0 for none, and for what is written in another way, which fits only itself. */
+static unsigned variant_number(const char *arch, const char *variant)
+{
+    uint64_t n = 0;
+
+    if (variant[0] == '\0' && bx_streq(arch, "arm64"))
+        return 8;
+    if (variant[0] == '\0' && bx_streq(arch, "amd64"))
+        return 1;
+    return variant[0] == 'v' && bx_parse_u64(variant + 1, 1, 1000, &n) == 0 ? (unsigned)n : 0;
+}
+
+/* How well an entry of this architecture fits the wanted variant: higher is better, 0 is not at all. A processor runs what was made for
+ * its predecessors; "" wants what every processor runs. */
+static unsigned variant_fit(const char *arch, const char *wanted, const char *has)
+{
+    unsigned want = variant_number(arch, wanted);
+    unsigned have = variant_number(arch, has);
+
+    if (bx_streq(wanted, has))
+        return 3000;
+    if (wanted[0] == '\0')
+        return 1001 - have;
+    if (want && have)
+        return have <= want ? 1000 + have : 0;
+    return has[0] == '\0' ? 1 : 0;
+}
+
 const struct bx_descriptor *bx_index_select(const struct bx_index *i, const char *os, const char *arch, const char *variant)
 {
-    const struct bx_descriptor *platform = NULL, *unnamed = NULL;
+    const struct bx_descriptor *best = NULL, *unnamed = NULL;
+    unsigned best_fit = 0;
+
     for (size_t k = 0; k < i->count; k++) {
         const struct bx_descriptor *d = &i->items[k];
+        unsigned fit;
+
         if (is_attestation(d))
             continue;
         if (d->os[0] == '\0' && d->arch[0] == '\0') {
@@ -168,11 +200,13 @@ const struct bx_descriptor *bx_index_select(const struct bx_index *i, const char
         }
         if (!bx_streq(d->os, os) || !bx_streq(d->arch, arch))
             continue;
-        if (bx_streq(d->variant, variant))
-            return d;
-        platform = platform ? platform : d;
+        fit = variant_fit(arch, variant, d->variant);
+        if (fit > best_fit) {
+            best = d;
+            best_fit = fit;
+        }
     }
-    return platform ? platform : unnamed;
+    return best ? best : unnamed;
 }
 
 enum bx_doc_kind bx_doc_kind(const char *json, size_t len)

@@ -32,7 +32,11 @@ struct bx_index {
 };
 int bx_index_parse(const char *json, size_t len, struct bx_index *ret, struct bx_err *err);
 void bx_index_done(struct bx_index *i);
-/* The entry for this platform (exact variant first, then none named, then nested indexes are left to the caller); NULL. */
+/*
+ * The entry for this platform, or NULL. Of several variants the exact one, otherwise the highest that the wanted one runs ("v7" runs v6,
+ * not v8); variant "" takes the one that every processor runs. Without any, the first entry that names no platform: it may be an index
+ * again.
+ */
 const struct bx_descriptor *bx_index_select(const struct bx_index *i, const char *os, const char *arch, const char *variant);
 
 struct bx_manifest {

@@ -106,8 +106,9 @@ def test_an_index_gives_the_platform_with_its_variant(store):
         images = {v: odd(reg, v, [v.encode()], config={**config, "variant": v}) for v in ("v5", "v6", "v7")}
         reg.index("library/odd", "all", [(odd(reg, "amd", [b"amd"]).digest, AMD)] +
                   [(i.digest, "linux/arm/" + v) for v, i in images.items()])
-        for v, image in images.items():
+        for v, image in [*images.items(), ("v8", images["v7"]), ("", images["v5"])]:
             expect_ok(store.pull(reg.host, "library/odd", "all", arch="arm", variant=v), image)
+        expect_error(store.pull(reg.host, "library/odd", "all", arch="arm", variant="v4"), "image", "linux/arm/v4", "linux/arm/v5")
 
 
 def test_an_index_without_the_platform_says_what_it_has(store):
