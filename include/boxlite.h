@@ -118,7 +118,8 @@ typedef struct CBoxliteImageHandle CBoxliteImageHandle;
 /* Named facts (extension): see boxlite_info_get. */
 typedef struct CBoxliteInfo CBoxliteInfo;
 
-/* A registry that images may be pulled from; checked and kept by boxlite_runtime_new. */
+/* A registry that images are pulled from; checked and kept by boxlite_runtime_new. Without credentials those of docker's
+ * configuration are used (~/.docker/config.json and its helpers), if it has any. */
 typedef struct BoxliteImageRegistry {
     const char *host; /* host[:port], without scheme or path */
     BoxliteRegistryTransport transport;
@@ -217,6 +218,31 @@ typedef struct CBoxInfoList {
     int count;
 } CBoxInfoList;
 
+/* What a pull does, or one layer of it. Values are never reused. Extension. */
+typedef enum BoxlitePullState {
+    BoxlitePullStateAsking = 0,   /* a registry, for the image */
+    BoxlitePullStateWaiting = 1,  /* for another program, which fetches this layer */
+    BoxlitePullStateFetching = 2,
+    BoxlitePullStateRetrying = 3, /* `message` says what failed */
+    BoxlitePullStateDone = 4      /* a layer that was there begins so */
+} BoxlitePullState;
+
+/* How far a pull is, or one layer of it. Fields are only ever appended. Extension. */
+typedef struct CPullProgress {
+    size_t size;
+    const char *box_id;    /* whose start wants the image; "" for boxlite_image_pull */
+    const char *reference; /* in full */
+    const char *registry;  /* it comes from; "" as long as that is not known */
+    const char *digest;    /* of the layer, "" for the image */
+    const char *message;   /* "" when there is nothing to say */
+    int32_t state;         /* enum BoxlitePullState */
+    int32_t layer;         /* from 0; -1: the image as a whole */
+    int32_t layers;        /* 0 as long as that is not known */
+    int32_t reserved;
+    uint64_t done; /* bytes, compressed */
+    uint64_t total; /* of the layer; of the layers that are to be fetched */
+} CPullProgress;
+
 /* Callbacks. See the rules at the top. */
 typedef void (*CBoxCreateBoxCb)(CBoxHandle *box, CBoxliteError *error, void *user_data);
 typedef void (*CBoxGetOrCreateBoxCb)(CBoxHandle *box, bool created, CBoxliteError *error, void *user_data);
@@ -245,6 +271,8 @@ typedef void (*CBoxliteInfoCb)(CBoxliteInfo *info, CBoxliteError *error, void *u
 /* `box_id` is "" when no box is meant; `total` is 0 when it is not known. Both strings are borrowed. */
 typedef void (*CRuntimeProgressCb)(const char *box_id, const char *what, uint64_t done, uint64_t total,
                                    void *user_data);
+/* `progress` and its strings are borrowed. */
+typedef void (*CPullProgressCb)(const CPullProgress *progress, void *user_data);
 
 /* ---- runtime ------------------------------------------------------------------------------------------- */
 
@@ -252,21 +280,24 @@ typedef void (*CRuntimeProgressCb)(const char *box_id, const char *what, uint64_
 BOXLITE_API const char *boxlite_version(void);
 
 /* Does this library have the named part? Names are added, never removed; unknown names give 0. Extension.
- * 0.1.0: "runtime_fd", "exec_post", "attach", "stdin_writable", "image_load", "image_store", "info", "engine",
- * "progress". */
+ * 0.1.0: "runtime_fd", "exec_post", "attach", "stdin_writable", "image_load", "image_store", "image_pull",
+ * "info", "engine", "progress", "pull_progress". */
 BOXLITE_API int boxlite_has_feature(const char *name);
 
 /*
  * Opens a home directory, making it when it is missing.
  *
- * `home_dir`: absolute; NULL means $BOXLITE_HOME, else ~/.boxlite. `registries`: `registries_count` of them,
+ * `home_dir`: absolute; NULL means $BOXLITE_HOME, else ~/.boxlite. A configuration file is read when there is one:
+ * $BOXLITE_CONFIG, else config.json in the home directory (JSON; README.md shows it; an unknown key is refused by name).
+ * What `registries` say of a host goes before the file. `registries`: `registries_count` of them,
  * or NULL and 0. The runtime in *out_runtime is freed with boxlite_runtime_free. Does not start anything;
  * takes a few milliseconds.
  *
  * Environment read here: BOXLITE_ENGINE (auto, kvm, tcg: what a box that asks for "auto" gets),
  * BOXLITE_START_TIMEOUT (seconds), BOXLITE_LIBEXEC (where the library's programs are).
  *
- * Errors: Config (home is not absolute, a registry is malformed, an environment variable has no meaning),
+ * Errors: Config (home is not absolute, a registry or the configuration file is malformed, an environment variable has no
+ * meaning),
  * Storage, Database.
  */
 BOXLITE_API BoxliteErrorCode boxlite_runtime_new(const char *home_dir, const BoxliteImageRegistry *registries,
@@ -316,6 +347,12 @@ BOXLITE_API BoxliteErrorCode boxlite_runtime_info(CBoxliteRuntime *runtime, CBox
  * callback for each runtime; NULL ends it. Extension. */
 BOXLITE_API BoxliteErrorCode boxlite_runtime_on_progress(CBoxliteRuntime *runtime, CRuntimeProgressCb cb,
                                                          void *user_data, CBoxliteError *out_error);
+
+/* Calls `cb` about pulls, of calls and of starts: for the image as a whole and for each layer when it begins, when it is
+ * done and some ten times a second between. boxlite_runtime_on_progress tells of the whole too ("pull the image"). One
+ * callback for each runtime; NULL ends it. Extension. */
+BOXLITE_API BoxliteErrorCode boxlite_runtime_on_pull_progress(CBoxliteRuntime *runtime, CPullProgressCb cb,
+                                                              void *user_data, CBoxliteError *out_error);
 
 /* The value of a fact, NULL when there is none of that name. Borrowed until boxlite_info_free. Extension. */
 BOXLITE_API const char *boxlite_info_get(const CBoxliteInfo *info, const char *key);
@@ -392,7 +429,8 @@ BOXLITE_API void boxlite_options_set_engine(CBoxliteOptions *options, const char
  * Makes a box, in state "configured": nothing runs yet. The callback's handle is freed with boxlite_box_free.
  *
  * When Ok is returned the options are consumed: do not use or free them. Otherwise they remain the caller's.
- * Errors: InvalidArgument (an option, a name that is taken, remove-on-stop with detach), Database, Storage. An image that is not there is found out at the start.
+ * Errors: InvalidArgument (an option, a name that is taken, remove-on-stop with detach), Database, Storage. An image that is not there is
+ * pulled at the first start.
  */
 BOXLITE_API BoxliteErrorCode boxlite_create_box(CBoxliteRuntime *runtime, CBoxliteOptions *options,
                                                 CBoxCreateBoxCb cb, void *user_data,
@@ -418,9 +456,9 @@ BOXLITE_API BoxliteErrorCode boxlite_remove(CBoxliteRuntime *runtime, const char
 /*
  * Starts a box; answered when its agent has acknowledged this start. Nothing happens to one that runs.
  *
- * The first start on a host judges the engine, the first of an image makes its disk, the first of a shape its
- * template; programs that want the same thing at the same time make it once. Errors: Image (not there,
- * unreadable), UnsupportedEngine, Engine (with the end of the console), Storage, Stopped.
+ * The first start on a host judges the engine, the first of an image pulls it when it is not there (as
+ * boxlite_image_pull does) and makes its disk, the first of a shape its template; programs that want the same thing at
+ * the same time make it once. Errors: those of boxlite_image_pull, Image (unreadable), UnsupportedEngine, Engine (with the end of the console), Storage, Stopped.
  */
 BOXLITE_API BoxliteErrorCode boxlite_start_box(CBoxHandle *box, CBoxStartBoxCb cb, void *user_data,
                                                CBoxliteError *out_error);
@@ -609,6 +647,20 @@ BOXLITE_API void boxlite_image_free(CBoxliteImageHandle *images);
 /* All images, newest first. Free with boxlite_free_image_info_list. */
 BOXLITE_API BoxliteErrorCode boxlite_image_list(CBoxliteImageHandle *images, CBoxImageListCb cb,
                                                 void *user_data, CBoxliteError *out_error);
+
+/*
+ * Fetches an image from its registry; what is in the store already is not fetched again, and a known image costs one
+ * request.
+ *
+ * `reference` is read as Docker reads it. Without a registry in it, the registries that are to be searched are asked in
+ * order, until one has it; when there are none, docker.io. Mirrors of a registry are asked before it. Of those who
+ * want one image at the same time, in one program or several, one does the work. A pull that was broken off goes on where
+ * it was. The result, `reference` as it was given, is freed with boxlite_free_image_pull_result.
+ * Errors: Image (no such image, not for this platform, malformed, a login is needed or was refused), Network, Config
+ * (docker's configuration, a credential helper, a certificate's file), Storage, ResourceExhausted, Stopped.
+ */
+BOXLITE_API BoxliteErrorCode boxlite_image_pull(CBoxliteImageHandle *images, const char *reference,
+                                                CBoxImagePullCb cb, void *user_data, CBoxliteError *out_error);
 
 /*
  * Takes an image from `path`: a folder in OCI layout, an archive of one, or what `docker save` wrote (each

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * call.c - posted calls waited for, errors of the library, progress, signals while waiting.
+ * call.c - posted calls waited for, errors of the library, signals while waiting.
  */
 #include "cli/cli.h"
 
@@ -163,49 +163,4 @@ int bx_cli_each_box(int n, char **names, bx_box_action *fn, void *ud)
     }
     boxlite_runtime_free(rt);
     return bx_cli_finish(code);
-}
-
-/* --- progress: one line on a terminal, rewritten at most ten times a second, not before half a second has passed */
-
-static struct {
-    bool shown;
-    int64_t began;
-    int64_t last;
-    char what[64];
-} progress;
-
-void bx_cli_progress_clear(void)
-{
-    if (progress.shown)
-        fputs("\r\033[K", stderr);
-    progress.shown = false;
-}
-
-static void show_progress(const char *box_id, const char *what, uint64_t done, uint64_t total, void *ud)
-{
-    (void)box_id;
-    (void)ud;
-    int64_t now = bx_now();
-    if (!bx_streq(progress.what, what)) {
-        snprintf(progress.what, sizeof(progress.what), "%s", what);
-        progress.began = now;
-        progress.last = 0;
-    }
-    if (now - progress.began < 500 * BX_MSEC || now - progress.last < 100 * BX_MSEC)
-        return;
-    progress.last = now;
-    progress.shown = true;
-    double seconds = (double)(now - progress.began) / (double)BX_SEC;
-    if (total)
-        fprintf(stderr, "\r\033[K%s: %llu %%, %.0f MB/s", what, (unsigned long long)(done * 100 / total),
-                (double)done / 1e6 / seconds);
-    else
-        fprintf(stderr, "\r\033[K%s ...", what);
-    fflush(stderr);
-}
-
-void bx_cli_progress(CBoxliteRuntime *rt)
-{
-    if (isatty(2))
-        boxlite_runtime_on_progress(rt, show_progress, NULL, NULL);
 }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/str.h"
+#include "host/config.h"
 
 const struct bx_verb bx_verbs[] = {
     { "run", NULL, "[OPTIONS] IMAGE [COMMAND...]", "make a box and run a command in it", bx_verb_run },
@@ -20,6 +21,7 @@ const struct bx_verb bx_verbs[] = {
     { "start", NULL, "BOX...", "start boxes that were stopped", bx_verb_start },
     { "stop", NULL, "BOX...", "stop boxes; their disks stay", bx_verb_stop },
     { "rm", NULL, "[OPTIONS] BOX...", "remove boxes and their disks", bx_verb_rm },
+    { "pull", NULL, "[OPTIONS] IMAGE", "fetch an image from its registry", bx_verb_pull, true },
     { "load", NULL, "[OPTIONS] PATH", "take an image from an OCI layout, an OCI archive or `docker save`", bx_verb_load, true },
     { "images", NULL, "[OPTIONS]", "list images", bx_verb_images, true },
     { "tag", NULL, "IMAGE NAME", "give an image a further name", bx_verb_tag, true },
@@ -33,10 +35,14 @@ const struct bx_verb bx_verbs[] = {
 };
 
 static const char *home_option;
+static const char *config_option;
+static char **registry_options;
 
 const struct bx_opt bx_cli_global_opts[] = {
     BX_OPT_GROUP("Everywhere"),
     BX_OPT_STRING(0, "home", &home_option, "DIR", "where boxes and images are kept (BOXLITE_HOME, ~/.boxlite)"),
+    BX_OPT_STRING(0, "config", &config_option, "FILE", "registries and more (BOXLITE_CONFIG, config.json where boxes are kept)"),
+    BX_OPT_LIST(0, "registry", &registry_options, "HOST", "look here for images whose name has no registry (again: and there)"),
     BX_OPT_HELP('h', "help"),
     BX_OPT_END,
 };
@@ -119,17 +125,55 @@ int bx_cli_finish(int code)
     return code ? code : BX_EXIT_FAILURE;
 }
 
+/* Hosts to search: reached as the configuration says. NULL after having printed why. */
+static BoxliteImageRegistry *make_registries(const char *home, size_t *ret_n)
+{
+    bx_cleanup_config struct bx_config config = { 0 };
+    bx_cleanup_free char *unused = NULL;
+    struct bx_err err = BX_ERR_INIT;
+    size_t n = bx_strv_len(registry_options);
+    BoxliteImageRegistry *list = calloc(n + 1, sizeof(*list));
+    if (!list || (n > 0 && bx_config_load(home, &config, &unused, &err) < 0)) {
+        bx_cli_error("%s", list ? err.msg : "out of memory");
+        free(list);
+        return NULL;
+    }
+    for (size_t i = 0; i < n; i++) {
+        list[i] = (BoxliteImageRegistry){ .host = registry_options[i], .search = 1 };
+        for (size_t k = 0; k < config.n_registries; k++) {
+            if (!bx_registry_host_same(config.registries[k].host, registry_options[i]))
+                continue;
+            if (config.registries[k].plain_http)
+                list[i].transport = BoxliteRegistryTransportHttp;
+            list[i].skip_verify = config.registries[k].skip_verify;
+        }
+    }
+    *ret_n = n;
+    return list;
+}
+
 CBoxliteRuntime *bx_cli_open(void)
 {
     CBoxliteRuntime *rt = NULL;
     CBoxliteError error = { Ok, NULL };
+    if (config_option)
+        setenv("BOXLITE_CONFIG", config_option, 1);
     char *absolute = NULL;
     if (home_option && home_option[0] != '/') {
         bx_cleanup_free char *cwd = getcwd(NULL, 0);
         absolute = cwd ? bx_strf("%s/%s", cwd, home_option) : NULL;
     }
-    BoxliteErrorCode rc = boxlite_runtime_new(absolute ? absolute : home_option, NULL, 0, &rt, &error);
+    size_t n = 0;
+    BoxliteImageRegistry *registries = make_registries(absolute ? absolute : home_option, &n);
+    if (!registries) {
+        free(absolute);
+        return NULL;
+    }
+    BoxliteErrorCode rc = boxlite_runtime_new(absolute ? absolute : home_option, registries, (int)n, &rt, &error);
     free(absolute);
+    free(registries);
+    bx_strv_free(registry_options);
+    registry_options = NULL;
     if (rc != Ok) {
         bx_cli_fail(&error, NULL);
         return NULL;

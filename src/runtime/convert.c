@@ -20,6 +20,7 @@
 #include "image/reference.h"
 #include "runtime/engine.h"
 #include "runtime/job.h"
+#include "runtime/registries.h"
 
 #define OUTPUT_FD     3
 #define SCRATCH_FD    4
@@ -72,21 +73,23 @@ bool bx_disk_exists(struct CBoxliteRuntime *rt, const char *disk_name)
 int bx_image_find(struct CBoxliteRuntime *rt, const char *reference, struct bx_image_row *ret,
                   struct bx_err *err)
 {
+    bx_cleanup_strv char **names = NULL;
     bx_cleanup_free char *canonical = NULL;
     struct bx_reference ref;
-    int r;
+    size_t i;
+    int r = bx_registries_candidates(rt->registries, reference, &names, err);
 
-    r = bx_reference_parse(reference, &ref, err);
-    if (r < 0)
+    if (r < 0 || (r = bx_reference_parse(reference, &ref, err)) < 0)
         return bx_prefix(err, "image");
-    canonical = bx_reference_canonical(&ref);
-    if (!canonical)
+    canonical = bx_reference_canonical(&ref); /* what is loaded from a file is called so */
+    if (!canonical || bx_strv_add(&names, canonical) < 0)
         return bx_fail(err, BX_ERESOURCE, ENOMEM, "image %s", reference);
-    r = bx_store_image_get(rt->store, canonical, ret, err);
-    if (r == -BX_ENOTFOUND)
-        return bx_fail(err, BX_EIMAGE, 0,
-                       "no such image: %s (`boxlite load` takes one from a folder or an archive)", reference);
-    return r;
+    for (i = 0; names[i]; i++) {
+        r = bx_store_image_get(rt->store, names[i], ret, err);
+        if (r != -BX_ENOTFOUND)
+            return r;
+    }
+    return bx_fail(err, BX_EIMAGE, 0, "no such image: %s", reference);
 }
 
 int bx_image_manifest(struct CBoxliteRuntime *rt, const char *digest, struct bx_manifest *ret,

@@ -13,7 +13,8 @@ void bx_disk_name(char dst[BX_DISK_NAME_MAX], const char *manifest_digest);
 bool bx_disk_digest(const char *disk_name, char *dst, size_t size);
 bool bx_disk_exists(struct CBoxliteRuntime *rt, const char *disk_name);
 
-/* The row of an image by what a user calls it; -BX_EIMAGE when it is not there, with what to do. */
+/* The row of an image by what a user calls it: without a registry in the name, of the registries that are searched, in order,
+ * then of docker.io. -BX_EIMAGE when it is not there. */
 int bx_image_find(struct CBoxliteRuntime *rt, const char *reference, struct bx_image_row *ret,
                   struct bx_err *err);
 /* Manifest, or configuration, of an image from the blob store. */

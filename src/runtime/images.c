@@ -6,6 +6,7 @@
 #include "image/manifest.h"
 #include "image/reference.h"
 #include "runtime/load.h"
+#include "runtime/pull.h"
 #include "runtime/runtime.h"
 
 BoxliteErrorCode boxlite_runtime_images(CBoxliteRuntime *rt, CBoxliteImageHandle **out_images,
@@ -124,6 +125,27 @@ BoxliteErrorCode boxlite_image_list(CBoxliteImageHandle *images, CBoxImageListCb
         op->result = list;
         bx_op_answer(op, r < 0 ? &why : NULL);
     }
+    bx_leave(images->rt);
+    return op ? Ok : bx_api_error(out_error, &err);
+}
+
+BoxliteErrorCode boxlite_image_pull(CBoxliteImageHandle *images, const char *reference, CBoxImagePullCb cb,
+                                    void *user_data, CBoxliteError *out_error)
+{
+    struct bx_err err = BX_ERR_INIT, why = BX_ERR_INIT;
+    struct bx_reference ref;
+    struct bx_op *op;
+
+    if (!images || !reference || !cb)
+        return bx_api_invalid(out_error, "%s is NULL",
+                              !images      ? "images"
+                              : !reference ? "reference"
+                                           : "cb");
+    if (bx_reference_parse(reference, &ref, &err) < 0 || bx_enter(images->rt, &err) < 0)
+        return bx_api_error(out_error, &err);
+    op = bx_op_new(images->rt, BX_OP_PULLED, (union bx_op_cb){.pulled = cb}, user_data, &err);
+    if (op && bx_pull_begin(images->rt, reference, op, &why) < 0)
+        bx_op_answer(op, &why);
     bx_leave(images->rt);
     return op ? Ok : bx_api_error(out_error, &err);
 }

@@ -17,6 +17,8 @@
 #include "runtime/engine.h"
 #include "runtime/job.h"
 #include "runtime/load.h"
+#include "runtime/pull.h"
+#include "runtime/registries.h"
 
 /* ---- references and the lock ---- */
 
@@ -30,6 +32,9 @@ static void rt_destroy(struct CBoxliteRuntime *rt)
 {
     pthread_mutex_unlock(&rt->lock);
     pthread_mutex_destroy(&rt->lock);
+    if (rt->registries)
+        bx_registries_done(rt->registries);
+    free(rt->registries);
     free(rt->home);
     free(rt->libexec);
     free(rt->engine_default);
@@ -211,25 +216,6 @@ int bx_wait_op(struct CBoxliteRuntime *rt, struct bx_op *op, struct bx_err *err)
 static const char *const home_dirs[] = {"db",        "blobs", "blobs/sha256", "disks",
                                         "templates", "boxes", "cache",        "tmp"};
 
-static int choose_home(const char *given, char **ret, struct bx_err *err)
-{
-    const char *home = given, *base;
-
-    if (!home || !*home)
-        home = getenv("BOXLITE_HOME");
-    if (home && *home) {
-        if (home[0] != '/')
-            return bx_fail(err, BX_ECONFIG, 0, "home directory %s: must be an absolute path", home);
-        *ret = bx_strf("%s", home);
-    } else {
-        base = getenv("HOME");
-        if (!base || base[0] != '/')
-            return bx_fail(err, BX_ECONFIG, 0, "no home directory: set BOXLITE_HOME or HOME");
-        *ret = bx_path_join(base, ".boxlite");
-    }
-    return *ret ? 0 : bx_fail(err, BX_ERESOURCE, ENOMEM, "open the runtime");
-}
-
 static int open_dir(struct CBoxliteRuntime *rt, const char *name, int *ret, struct bx_err *err)
 {
     *ret = openat(rt->home_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -302,21 +288,6 @@ static void read_boot_id(struct CBoxliteRuntime *rt)
         memcpy(rt->boot_id, text, 36);
 }
 
-static int check_registry(const BoxliteImageRegistry *g, struct bx_err *err)
-{
-    if (!g->host || !*g->host)
-        return bx_fail(err, BX_ECONFIG, 0, "image registry: host is required");
-    if (strstr(g->host, "://") || strchr(g->host, '/') || strchr(g->host, '@') || strchr(g->host, ' '))
-        return bx_fail(err, BX_ECONFIG, 0, "image registry %s: must be host[:port], without scheme or path",
-                       g->host);
-    if (g->transport != BoxliteRegistryTransportHttps && g->transport != BoxliteRegistryTransportHttp)
-        return bx_fail(err, BX_ECONFIG, 0, "image registry %s: unsupported registry transport", g->host);
-    if (!g->username != !g->password)
-        return bx_fail(err, BX_ECONFIG, 0,
-                       "image registry %s: username and password must be provided together", g->host);
-    return 0;
-}
-
 static void close_fds(struct CBoxliteRuntime *rt)
 {
     int *const fds[] = {&rt->home_fd,      &rt->boxes_fd, &rt->disks_fd, &rt->blobs_fd, &rt->tmp_fd,
@@ -341,12 +312,23 @@ static struct CBoxliteRuntime *rt_alloc(void)
     return rt;
 }
 
-static int rt_open(struct CBoxliteRuntime *rt, const char *home_dir, struct bx_err *err)
+static int configure(struct CBoxliteRuntime *rt, const char *home_dir, const BoxliteImageRegistry *registries,
+                     size_t count, struct bx_err *err)
+{
+    bx_cleanup_config struct bx_config config = {0};
+    int r = bx_config_load(home_dir, &config, &rt->home, err);
+
+    rt->registries = calloc(1, sizeof(*rt->registries));
+    if (r == 0 && !rt->registries)
+        r = bx_fail(err, BX_ERESOURCE, ENOMEM, "open the runtime");
+    return r < 0 ? r : bx_registries_make(registries, count, &config, rt->registries, err);
+}
+
+static int rt_open(struct CBoxliteRuntime *rt, struct bx_err *err)
 {
     int r;
 
-    if ((r = choose_home(home_dir, &rt->home, err)) < 0 || (r = read_environment(rt, err)) < 0 ||
-        (r = open_home(rt, err)) < 0 || (r = open_loop(rt, err)) < 0)
+    if ((r = read_environment(rt, err)) < 0 || (r = open_home(rt, err)) < 0 || (r = open_loop(rt, err)) < 0)
         return r;
     read_boot_id(rt);
     bx_repair_all(rt);
@@ -360,22 +342,18 @@ BoxliteErrorCode boxlite_runtime_new(const char *home_dir, const BoxliteImageReg
 {
     struct bx_err err = BX_ERR_INIT;
     struct CBoxliteRuntime *rt;
-    int i;
 
     if (!out_runtime)
         return bx_api_invalid(out_error, "out_runtime is NULL");
     *out_runtime = NULL;
     if (registries_count < 0 || (registries_count > 0 && !registries))
         return bx_api_invalid(out_error, "registries: %d of them, but the list is NULL", registries_count);
-    for (i = 0; i < registries_count; i++)
-        if (check_registry(&registries[i], &err) < 0)
-            return bx_api_error(out_error, &err);
     rt = rt_alloc();
     if (!rt) {
         bx_fail(&err, BX_ERESOURCE, ENOMEM, "open the runtime");
         return bx_api_error(out_error, &err);
     }
-    if (rt_open(rt, home_dir, &err) < 0) {
+    if (configure(rt, home_dir, registries, (size_t)registries_count, &err) < 0 || rt_open(rt, &err) < 0) {
         boxlite_runtime_free(rt);
         return bx_api_error(out_error, &err);
     }
@@ -396,6 +374,7 @@ void boxlite_runtime_free(CBoxliteRuntime *rt)
     }
     rt->closing = true;
     bx_loads_end(rt);
+    bx_pulls_end(rt, "the runtime was freed");
     bx_collects_end(rt);
     bx_boxes_end(rt); /* connections close: boxes that are not detached end by it */
     bx_jobs_end(rt);  /* what is left of them: the probe */
@@ -456,6 +435,7 @@ static int shutdown_locked(struct CBoxliteRuntime *rt, int timeout_secs, struct 
         bx_timer_after(rt->shutdown_timer, (timeout_secs ? timeout_secs : 10) * BX_SEC);
     rt->closing = true;
     rt->shutdown_op = op;
+    bx_pulls_end(rt, "the runtime was shut down");
     bx_boxes_stop_owned(rt, false);
     bx_shutdown_check(rt);
     return 0;
@@ -544,6 +524,21 @@ BoxliteErrorCode boxlite_runtime_on_progress(CBoxliteRuntime *rt, CRuntimeProgre
         return bx_api_error(out_error, &err);
     rt->progress_cb = cb;
     rt->progress_ud = user_data;
+    bx_leave(rt);
+    return Ok;
+}
+
+BoxliteErrorCode boxlite_runtime_on_pull_progress(CBoxliteRuntime *rt, CPullProgressCb cb, void *user_data,
+                                                  CBoxliteError *out_error)
+{
+    struct bx_err err = BX_ERR_INIT;
+
+    if (!rt)
+        return bx_api_invalid(out_error, "runtime is NULL");
+    if (bx_enter(rt, &err) < 0)
+        return bx_api_error(out_error, &err);
+    rt->pull_progress_cb = cb;
+    rt->pull_progress_ud = user_data;
     bx_leave(rt);
     return Ok;
 }

@@ -158,6 +158,8 @@ struct CBoxliteRuntime {
     struct bx_job *jobs;  /* conversions, loads, probes that run */
     struct bx_verdict *verdict;
     struct load *loads; /* images that are being loaded */
+    struct bx_pull *pulls; /* ... and pulled, for calls */
+    struct bx_registries *registries;
     struct collect *collects; /* what is being removed */
     struct bx_op *shutdown_op;
     struct bx_source *shutdown_timer;
@@ -165,6 +167,8 @@ struct CBoxliteRuntime {
 
     CRuntimeProgressCb progress_cb;
     void *progress_ud;
+    CPullProgressCb pull_progress_cb;
+    void *pull_progress_ud;
 };
 
 struct CBoxliteImageHandle {

@@ -9,7 +9,8 @@
  *
  *      LOCK      boxes/<id>/start.lock is ours (another program may be starting it); runs it already? then
  *      connect
- *      IMAGE     which disk it stands on; pinned in the row, so that it is nobody's garbage
+ *      IMAGE     which disk it stands on; pinned in the row, so that it is nobody's garbage. An
+ *                image that is not there is pulled first
  *      CONVERT   disks/<hex>.ext4 exists (convert.c)
  *      ENGINE    what the host can do (engine.c); kvm that is demanded and not to be had ends here
  *      TEMPLATE  templates/<name> exists, or boxlite-shim is making it
@@ -36,6 +37,7 @@
 #include "runtime/convert.h"
 #include "runtime/engine.h"
 #include "runtime/job.h"
+#include "runtime/pull.h"
 
 #define LINK_FD              4
 #define FAILED_TEMPLATE_REST (10 * BX_SEC)
@@ -59,6 +61,8 @@ struct bx_start {
     int lock_fd;
     struct bx_lock_wait *wait;
     struct bx_convert *convert;
+    struct bx_pull *pull;
+    bool pulled;
     struct bx_job *template_job;
     int64_t number;
     char *disk; /* file name under disks/ */
@@ -84,6 +88,7 @@ void bx_start_free(struct bx_start *s)
     bx_facts_forget(s->box->rt, s);
     bx_lock_wait_free(s->wait);
     bx_convert_free(s->convert);
+    bx_pull_free(s->pull);
     bx_job_kill(s->template_job);
     bx_vm_key_done(&s->key);
     bx_image_config_done(&s->config);
@@ -243,13 +248,41 @@ static void on_converted(void *ud, const struct bx_err *err)
         disk_ready(s);
 }
 
+static void on_pulled(void *ud, CImagePullResult *result, const struct bx_err *err)
+{
+    struct bx_start *s = ud;
+
+    s->pull = NULL;
+    boxlite_free_image_pull_result(result);
+    if (err)
+        bx_box_start_failed(s->box, err);
+    else
+        step_image(s);
+}
+
+/* Once: what is gone again right after it was pulled is somebody's wish. */
+static bool pull_image(struct bx_start *s, struct bx_err *err)
+{
+    if (err->code != BX_EIMAGE || s->pulled)
+        return false;
+    s->pulled = true;
+    *err = BX_ERR_INIT;
+    s->pull = bx_pull_start(s->box->rt, s->box->id, s->box->options->image, on_pulled, s, err);
+    return s->pull != NULL;
+}
+
 static void step_image(struct bx_start *s)
 {
     struct CBoxliteRuntime *rt = s->box->rt;
     struct bx_err err = BX_ERR_INIT;
     char digest[80];
 
-    if (find_disk(s, digest, sizeof(digest), &err) < 0 || pin_disk(s, digest, &err) < 0 ||
+    if (find_disk(s, digest, sizeof(digest), &err) < 0) {
+        if (!pull_image(s, &err))
+            bx_box_start_failed(s->box, &err);
+        return;
+    }
+    if (pin_disk(s, digest, &err) < 0 ||
         bx_image_config(rt, digest, &s->config, &err) < 0) {
         bx_box_start_failed(s->box, &err);
         return;

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * progress.c - what takes long, shown on a terminal: one line for a step, a line for each layer of a pull that is on its way and one for
+ * all of them. Nothing before half a second has passed, then rewritten at most ten times a second.
+ */
+#include "cli/cli.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/str.h"
+
+#define FIRST (500 * BX_MSEC)
+#define PAUSE (100 * BX_MSEC)
+#define LAYERS_MAX 512
+#define LINE_MAX_LEN 256
+
+static unsigned lines_shown;
+
+void bx_cli_progress_clear(void)
+{
+    if (lines_shown == 0)
+        return;
+    fputc('\r', stderr);
+    for (; lines_shown > 1; lines_shown--)
+        fputs("\033[A", stderr);
+    fputs("\033[J", stderr);
+    fflush(stderr);
+    lines_shown = 0;
+}
+
+/* A line that does not wrap. */
+static void put_line(const char *text)
+{
+    unsigned rows, cols;
+    if (!bx_terminal_size(&rows, &cols) || cols < 2)
+        cols = 80;
+    fprintf(stderr, "%s%.*s", lines_shown++ ? "\r\n" : "", (int)cols - 1, text);
+}
+
+/* --- numbers */
+
+/* How fast and how long still, since `began`, when `first` had come already. Empty when nothing can be said. */
+static void rate_text(char *dst, size_t size, uint64_t done, uint64_t total, uint64_t first, int64_t began)
+{
+    double seconds = (double)(bx_now() - began) / (double)BX_SEC;
+    double rate = done > first && seconds > 0 ? (double)(done - first) / seconds : 0;
+    dst[0] = '\0';
+    if (rate <= 0 || total < done)
+        return;
+    double left = (double)(total - done) / rate;
+    if (left < 90)
+        snprintf(dst, size, "  %.1f MB/s  %.0f s left", rate / 1e6, left);
+    else if (left < 100 * 3600)
+        snprintf(dst, size, "  %.1f MB/s  %.0f min left", rate / 1e6, left / 60);
+    else
+        snprintf(dst, size, "  %.1f MB/s", rate / 1e6);
+}
+
+/* --- steps */
+
+static struct {
+    int64_t began, last;
+    char what[64];
+} step;
+
+static void show_step(const char *box_id, const char *what, uint64_t done, uint64_t total, void *ud)
+{
+    (void)box_id;
+    (void)ud;
+    int64_t now = bx_now();
+    if (bx_streq(what, "pull the image")) /* in detail below */
+        return;
+    if (!bx_streq(step.what, what)) {
+        snprintf(step.what, sizeof(step.what), "%s", what);
+        step.began = now;
+        step.last = 0;
+    }
+    if (now - step.began < FIRST || now - step.last < PAUSE)
+        return;
+    step.last = now;
+    char line[LINE_MAX_LEN], rate[64];
+    rate_text(rate, sizeof(rate), done, total, 0, step.began);
+    if (total)
+        snprintf(line, sizeof(line), "%s: %llu %%%s", what, (unsigned long long)(done * 100 / total), rate);
+    else
+        snprintf(line, sizeof(line), "%s ...", what);
+    bx_cli_progress_clear();
+    put_line(line);
+    fflush(stderr);
+}
+
+/* --- pulls */
+
+struct layer {
+    char digest[16];
+    char message[128];
+    uint64_t first, done, total;
+    int64_t began; /* 0: nothing came yet */
+    int state;
+};
+
+static struct {
+    char reference[256];
+    struct layer layers[LAYERS_MAX];
+    struct layer all;
+    int count;
+    int64_t began, last;
+} pull;
+
+static void note(struct layer *l, const CPullProgress *p)
+{
+    const char *hex = strchr(p->digest, ':');
+    snprintf(l->digest, sizeof(l->digest), "%.12s", hex ? hex + 1 : p->digest);
+    snprintf(l->message, sizeof(l->message), "%s", p->message);
+    if (!l->began && p->done > 0 && p->state == BoxlitePullStateFetching) {
+        l->began = bx_now();
+        l->first = p->done;
+    }
+    l->done = p->done;
+    l->total = p->total;
+    l->state = p->state;
+}
+
+static void draw_layer(const struct layer *l)
+{
+    char line[LINE_MAX_LEN], rate[64];
+    rate_text(rate, sizeof(rate), l->done, l->total, l->first, l->began);
+    if (l->state == BoxlitePullStateRetrying)
+        snprintf(line, sizeof(line), "  %s  again: %s", l->digest, l->message);
+    else if (l->state == BoxlitePullStateWaiting)
+        snprintf(line, sizeof(line), "  %s  another program fetches it", l->digest);
+    else
+        snprintf(line, sizeof(line), "  %s  %.1f of %.1f MB%s", l->digest, (double)l->done / 1e6, (double)l->total / 1e6,
+                 rate);
+    put_line(line);
+}
+
+static void draw_all(const CPullProgress *p)
+{
+    char line[LINE_MAX_LEN], rate[64];
+    const struct layer *l = &pull.all;
+    rate_text(rate, sizeof(rate), l->done, l->total, l->first, l->began);
+    if (l->state == BoxlitePullStateRetrying)
+        snprintf(line, sizeof(line), "%s: again: %s", p->reference, l->message);
+    else if (pull.count == 0)
+        snprintf(line, sizeof(line), "%s: asking %s ...", p->reference, *p->registry ? p->registry : "its registry");
+    else
+        snprintf(line, sizeof(line), "%s from %s: %.1f of %.1f MB%s", p->reference, p->registry, (double)l->done / 1e6,
+                 (double)l->total / 1e6, rate);
+    put_line(line);
+}
+
+static void draw_pull(const CPullProgress *p)
+{
+    unsigned rows, cols;
+    int room = bx_terminal_size(&rows, &cols) && rows > 8 ? (int)rows - 4 : 4;
+    bx_cli_progress_clear();
+    for (int i = 0; i < pull.count && i < LAYERS_MAX && room > 0; i++) {
+        if (pull.layers[i].state == BoxlitePullStateDone || !pull.layers[i].digest[0] ||
+            (pull.layers[i].state == BoxlitePullStateFetching && !pull.layers[i].began))
+            continue;
+        draw_layer(&pull.layers[i]);
+        room--;
+    }
+    draw_all(p);
+    fflush(stderr);
+}
+
+static void show_pull(const CPullProgress *p, void *ud)
+{
+    (void)ud;
+    int64_t now = bx_now();
+    if (!bx_streq(pull.reference, p->reference)) {
+        memset(&pull, 0, sizeof(pull));
+        snprintf(pull.reference, sizeof(pull.reference), "%s", p->reference);
+        pull.began = now;
+    }
+    pull.count = p->layers;
+    if (p->layer < 0)
+        note(&pull.all, p);
+    else if (p->layer < LAYERS_MAX)
+        note(&pull.layers[p->layer], p);
+    if (p->layer < 0 && p->state == BoxlitePullStateDone) {
+        bx_cli_progress_clear();
+        pull.reference[0] = '\0';
+    } else if (now - pull.began >= FIRST && now - pull.last >= PAUSE) {
+        pull.last = now;
+        draw_pull(p);
+    }
+}
+
+void bx_cli_progress(CBoxliteRuntime *rt)
+{
+    if (!isatty(2))
+        return;
+    boxlite_runtime_on_progress(rt, show_step, NULL, NULL);
+    boxlite_runtime_on_pull_progress(rt, show_pull, NULL, NULL);
+}
