@@ -63,13 +63,13 @@ int bx_pull_plan_parse(const char *text, size_t len, struct bx_pull_plan *ret, s
 /*
  * The answer on status_fd: lines of words, the last of which is `ok` or `error`. Numbers are decimal bytes.
  *
- *   from HOST                      this endpoint has the image
+ *   from HOST                      this endpoint has the image; not said when nobody had to be asked
  *   manifest DIGEST SIZE           the manifest for the platform (in the blob store)
  *   layer INDEX DIGEST SIZE have|fetch     one for each layer, INDEX from 0, before the first byte of any is fetched
  *   config DIGEST SIZE have|fetch
  *   progress INDEX DONE            of a layer, at most some 20 a second for each
- *   done INDEX                     the layer is in the blob store
- *   retry INDEX|- WAIT_MS TEXT     something failed and is tried again
+ *   done INDEX                     the layer is in the blob store; not said of those it had
+ *   retry INDEX|- WAIT_MS TEXT     something failed and is tried again; with less, when the host refused namespaces for the jail
  *   wait INDEX                     another program fetches this blob now
  *   ok TOP_DIGEST MANIFEST_DIGEST  TOP_DIGEST: what the tag named (an index or the manifest itself)
  *   error CODE TEXT                CODE: enum bx_code

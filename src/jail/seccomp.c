@@ -110,7 +110,7 @@ static const struct rule rules_shim[] = {
 /* boxlite-pull: the network, files below one directory (of its root, or by Landlock), threads that wait. No bind, no listen. */
 static const struct rule rules_pull_run[] = {
     A(newfstatat), A(statx), A(fstatfs), A(statfs), A(fadvise64), A(openat), A(openat2), A(getdents64), A(unlinkat), A(renameat),
-    A(renameat2), A(mkdirat), A(fchmod), A(flock), A(sync_file_range), A(fallocate), A(access), A(faccessat), A(faccessat2),
+    A(renameat2), A(mkdirat), A(fchmod), A(fchmodat), A(flock), A(sync_file_range), A(fallocate), A(access), A(faccessat), A(faccessat2),
     A(readlink), A(readlinkat), A(eventfd2), A(pipe2), A(epoll_create1), A(epoll_wait), A(epoll_pwait), A(epoll_pwait2), A(epoll_ctl),
     A(timerfd_create), A(timerfd_settime), A(connect), A(getsockopt), A(setsockopt), A(getsockname), A(getpeername), A(sendto),
     A(recvfrom), A(sendmsg), A(recvmsg), A(sendmmsg), A(recvmmsg), A(shutdown), A(sysinfo), A(uname), A(sched_getaffinity),

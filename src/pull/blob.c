@@ -59,7 +59,10 @@ bool bx_blob_have(int sha256_fd, const char *digest, uint64_t size)
 {
     struct stat st;
 
-    return fstatat(sha256_fd, hex_of(digest), &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size == size;
+    if (fstatat(sha256_fd, hex_of(digest), &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != size)
+        return false;
+    /* writable: whoever published it was killed in between; not ours to be mended: fetched anew */
+    return !(st.st_mode & 0222) || fchmodat(sha256_fd, hex_of(digest), 0444, 0) == 0;
 }
 
 uint64_t bx_blob_partial(int partial_fd, const char *digest)

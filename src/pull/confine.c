@@ -8,7 +8,7 @@
  *  takes, and the store's directory as /blobs, which is the only thing in it that can be written; no descriptor of a directory is
  *  passed on, because ".." leads out of one. The network stays the host's. Where namespaces are refused: the store's directory as a
  *  descriptor and Landlock on the same list of files, where the kernel has it. Capabilities, no_new_privs, the system call
- *  filter and limits come with both.
+ *  filter and limits come with both; the library is told.
  *
  *  Files that are made must belong to the store's owner. An ordinary user's jail has the user's own id, root's that of root without a
  *  capability; when root works on the store of another user, the jail becomes that user.
@@ -117,7 +117,7 @@ static int list_files(struct confine *c, struct bx_err *err)
 }
 
 /* The owner of the store, when we are root and it is somebody else. */
-static void choose_identity(struct bx_jail_plan *jail, int blobs_fd)
+static void choose_identity(struct bx_jail_plan *jail, int blobs_fd, bool bare)
 {
     struct stat st;
 
@@ -125,6 +125,10 @@ static void choose_identity(struct bx_jail_plan *jail, int blobs_fd)
     jail->gid = (gid_t)-1;
     if (geteuid() == 0 && fstat(blobs_fd, &st) == 0 && st.st_uid != 0 && st.st_gid != 0)
         bx_jail_plan_identity(jail, st.st_uid, st.st_gid);
+    if (bare && jail->bare_uid) {
+        jail->uid = jail->bare_uid;
+        jail->gid = jail->bare_gid;
+    }
 }
 
 static void add_fd(struct bx_jail_fd *fds, size_t *n, int src, int dst)
@@ -172,8 +176,20 @@ static int spawn(struct confine *c, bool bare, struct bx_jail_child *child, stru
 #ifdef BX_SANITIZED
     add_fd(fds, &jail.n_fds, 2, 2); /* its reports */
 #endif
-    choose_identity(&jail, c->plan->blobs_fd);
+    choose_identity(&jail, c->plan->blobs_fd, bare);
     return bx_jail_spawn(&jail, child, err);
+}
+
+/* Not in silence: the second attempt holds less. */
+static void tell_refusal(const struct bx_pull_plan *plan, const struct bx_err *refused)
+{
+    char why[256];
+    bx_cleanup_free char *line = NULL;
+
+    bx_str_printable(why, sizeof(why), refused->msg, strlen(refused->msg));
+    line = bx_strf("retry - 0 this host refuses namespaces (%s): going on in a jail without them\n", why);
+    if (line)
+        (void)bx_write_full(plan->status_fd, line, strlen(line));
 }
 
 int bx_confine_run(const struct bx_pull_plan *plan, int plan_fd, struct bx_err *err)
@@ -185,8 +201,10 @@ int bx_confine_run(const struct bx_pull_plan *plan, int plan_fd, struct bx_err *
 
     if (r == 0) {
         r = spawn(&c, false, &child, &refused);
-        if (r < 0)
+        if (r < 0) {
+            tell_refusal(plan, &refused);
             r = spawn(&c, true, &child, err);
+        }
     }
     if (r == 0)
         r = bx_jail_child_wait(&child);

@@ -396,7 +396,7 @@ static void try_next(struct pull *p, const struct bx_err *err)
     struct bx_err why = *err;
 
     if (p->complaints[0])
-        bx_prefix(&why, "%s", p->complaints);
+        bx_fail(&why, (enum bx_code)err->code, 0, "%s; %s", p->complaints, err->msg);
     if (p->endpoint + 1 < p->plan->n_endpoints) {
         p->endpoint++;
         memcpy(p->complaints, why.msg, sizeof(p->complaints));

@@ -99,6 +99,12 @@ class Running:
             self.text += data
             assert time.monotonic() < end, f"no {needle!r}: {self.text.decode()}"
 
+    def said(self, first):
+        """What it has said until now, as Result.words."""
+        while boxtest.select.select([self.status], [], [], 0)[0] and (data := os.read(self.status.fileno(), 65536)):
+            self.text += data
+        return Result(None, self.text).words(first)
+
     def inner(self):
         """The pid of the jailed program."""
         found = [self.process.pid]

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """boxlite-pull that is killed or runs twice, and what its jail lets it have; run as every kind of user."""
+import random
 import threading
 
 from pulllib import *
@@ -92,6 +93,28 @@ def test_when_nobody_reads_the_pull_ends(store):
             assert size_of(store.partial(image.layers[0])) > 0
 
 
+def test_killed_at_any_moment_it_leaves_nothing_wrong(store):
+    chance = random.Random(7)
+    with FaultyRegistry() as reg:
+        image = reg.image("library/odd", "1", [os.urandom(400000 + i) for i in range(8)])
+        for _ in range(25):
+            with store.start(plan(reg.host, "library/odd", "1")) as p:
+                boxtest.select.select([], [], [], chance.uniform(0.002, 0.05))
+                victim = chance.choice([p.process.pid, p.inner() or p.process.pid])
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(victim, signal.SIGKILL)
+                p.process.wait(timeout=20)
+            for name in os.listdir(os.path.join(store.path, "sha256")) if os.path.exists(store.path + "/sha256") else []:
+                with open(store.blob(name), "rb") as f:
+                    assert hashlib.file_digest(f, "sha256").hexdigest() == name, "a published blob is wrong"
+        result = expect_ok(store.pull(reg.host, "library/odd", "1"), image)
+        assert len(result.words("done")) + len([w for w in result.words("layer") if w[3] == "have"]) == 8
+        for name in os.listdir(os.path.join(store.path, "partial")):
+            assert name.endswith(".tmp"), name  # for the collector
+            os.unlink(os.path.join(store.path, "partial", name))
+        store.check(*all_of(image))
+
+
 # --- two at once ---
 
 def test_two_pulls_of_one_image_do_the_work_once(store):
@@ -165,6 +188,8 @@ def test_the_jail_holds_what_it_should(store):
             assert facts["Seccomp"] == "2" and facts["Seccomp_filters"] >= "2" and facts["NoNewPrivs"] == "1", facts
             assert all(int(facts[c], 16) == 0 for c in ("CapInh", "CapPrm", "CapEff", "CapAmb")), facts
             assert (facts["NSpid"].split()[-1] != str(pid)) == (os.environ.get("BX_TEST_BARE") != "1"), facts["NSpid"]
+            refused = [w for w in p.said("retry") if "namespaces" in " ".join(w)]
+            assert len(refused) == (os.environ.get("BX_TEST_BARE") == "1"), refused
             if not real_root():
                 return  # nobody else may look further
             assert os.readlink(f"/proc/{pid}/ns/mnt") != os.readlink("/proc/self/ns/mnt")
