@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * pull_plan.c - see pull_plan.h. Two tables say for each field of a plan and of an endpoint: its key, its type, its range, what
- * characters it may hold and whether it may be absent; writing, parsing, checking and freeing all run over them. What ends up
- * in a URL or a header is checked here, so that nothing of a plan can add a path, a header or a request of its own.
+ * pull_plan.c - see pull_plan.h. Two tables say for each field of a plan and of an endpoint: its key, its
+ * type, its range, what characters it may hold and whether it may be absent; writing, parsing, checking and
+ * freeing all run over them. What ends up in a URL or a header is checked here, so that nothing of a plan can
+ * add a path, a header or a request of its own.
  */
 #include "host/pull_plan.h"
 
@@ -28,8 +29,8 @@ struct field {
 };
 
 #define TOKEN_MAX (64 * 1024)
-#define TEXT_MAX 4096
-#define CA_MAX (1024 * 1024)
+#define TEXT_MAX  4096
+#define CA_MAX    (1024 * 1024)
 
 static bool is_text(const char *s)
 {
@@ -125,9 +126,14 @@ static bool is_word_or_empty(const char *s)
     return !*s || is_tag(s);
 }
 
-#define STR(strct, name, optional, max, ...)                                                                       \
-    { #name, F_STR, optional, offsetof(struct strct, name), 0, max, __VA_ARGS__ }
-#define NUM(strct, name, type, min, max) { #name, type, false, offsetof(struct strct, name), min, max, NULL, NULL }
+#define STR(strct, name, optional, max, ...)                                                                 \
+    {                                                                                                        \
+#name, F_STR, optional, offsetof(struct strct, name), 0, max, __VA_ARGS__                            \
+    }
+#define NUM(strct, name, type, min, max)                                                                     \
+    {                                                                                                        \
+#name, type, false, offsetof(struct strct, name), min, max, NULL, NULL                               \
+    }
 #define TEXT_RULE is_text, "text without control characters"
 
 static const struct field plan_fields[] = {
@@ -156,20 +162,23 @@ static const struct field endpoint_fields[] = {
     NUM(bx_pull_endpoint, plain_http, F_BOOL, 0, 1),
     NUM(bx_pull_endpoint, skip_verify, F_BOOL, 0, 1),
     STR(bx_pull_endpoint, ca_pem, true, CA_MAX, NULL, NULL),
-    STR(bx_pull_endpoint, username, true, TEXT_MAX, is_username, "text without colons and control characters"),
+    STR(bx_pull_endpoint, username, true, TEXT_MAX, is_username,
+        "text without colons and control characters"),
     STR(bx_pull_endpoint, password, true, TOKEN_MAX, TEXT_RULE),
     STR(bx_pull_endpoint, identity_token, true, TOKEN_MAX, TEXT_RULE),
     STR(bx_pull_endpoint, bearer_token, true, TOKEN_MAX, is_token, "printable ASCII without spaces"),
 };
 
 static const char *const plan_keys[] = {
-    "version", "blobs_fd", "status_fd", "name", "repository", "tag", "digest", "os", "arch", "variant", "http_proxy",
-    "https_proxy", "no_proxy", "concurrent", "max_bytes", "stall_ms", "timeout_ms", "retries", "endpoints", NULL,
+    "version",   "blobs_fd", "status_fd",  "name",       "repository",  "tag",      "digest",
+    "os",        "arch",     "variant",    "http_proxy", "https_proxy", "no_proxy", "concurrent",
+    "max_bytes", "stall_ms", "timeout_ms", "retries",    "endpoints",   NULL,
 };
 _Static_assert(BX_ARRAY_SIZE(plan_keys) == BX_ARRAY_SIZE(plan_fields) + 3, "version, endpoints and the end");
 
 static const char *const endpoint_keys[] = {
-    "host", "prefix", "plain_http", "skip_verify", "ca_pem", "username", "password", "identity_token", "bearer_token", NULL,
+    "host",     "prefix",   "plain_http",     "skip_verify",  "ca_pem",
+    "username", "password", "identity_token", "bearer_token", NULL,
 };
 _Static_assert(BX_ARRAY_SIZE(endpoint_keys) == BX_ARRAY_SIZE(endpoint_fields) + 1, "the end");
 
@@ -261,7 +270,8 @@ int bx_pull_plan_write(const struct bx_pull_plan *p, struct bx_buf *out, struct 
 static int read_str(const struct bx_json *o, const struct field *f, char **ret, struct bx_err *err)
 {
     const char *s = NULL;
-    int r = f->optional ? bx_json_opt_str(o, f->key, f->max, &s, err) : bx_json_str(o, f->key, f->max, &s, err);
+    int r =
+        f->optional ? bx_json_opt_str(o, f->key, f->max, &s, err) : bx_json_str(o, f->key, f->max, &s, err);
 
     if (r < 0 || !s)
         return r;
@@ -292,7 +302,8 @@ static int read_field(const struct bx_json *o, const struct field *f, void *valu
     return 0;
 }
 
-static int read_fields(const struct bx_json *o, void *base, const struct field *fields, size_t n, struct bx_err *err)
+static int read_fields(const struct bx_json *o, void *base, const struct field *fields, size_t n,
+                       struct bx_err *err)
 {
     int r = 0;
 
@@ -319,7 +330,8 @@ static int read_endpoints(const struct bx_json *o, struct bx_pull_plan *p, struc
 
         r = bx_json_only_keys(&item, endpoint_keys, err);
         if (r == 0)
-            r = read_fields(&item, &p->endpoints[p->n_endpoints], endpoint_fields, BX_ARRAY_SIZE(endpoint_fields), err);
+            r = read_fields(&item, &p->endpoints[p->n_endpoints], endpoint_fields,
+                            BX_ARRAY_SIZE(endpoint_fields), err);
     }
     return r;
 }
@@ -333,7 +345,8 @@ static int read_plan(const struct bx_json *o, struct bx_pull_plan *p, struct bx_
         return r;
     if (version != BX_PULL_PLAN_VERSION)
         return bx_fail(err, BX_EUNSUPPORTED, 0,
-                       "pull plan of version %llu, this boxlite-pull reads version %d: library and program are of different "
+                       "pull plan of version %llu, this boxlite-pull reads version %d: library and program "
+                       "are of different "
                        "installations",
                        (unsigned long long)version, BX_PULL_PLAN_VERSION);
     r = bx_json_only_keys(o, plan_keys, err);
@@ -346,8 +359,8 @@ static int read_plan(const struct bx_json *o, struct bx_pull_plan *p, struct bx_
 
 int bx_pull_plan_parse(const char *text, size_t len, struct bx_pull_plan *ret, struct bx_err *err)
 {
-    const struct bx_json_limits limits = { .bytes = BX_PULL_PLAN_MAX, .depth = 3, .values = 1024 };
-    bx_cleanup_json struct bx_json o = { 0 };
+    const struct bx_json_limits limits = {.bytes = BX_PULL_PLAN_MAX, .depth = 3, .values = 1024};
+    bx_cleanup_json struct bx_json o = {0};
     bx_cleanup_pull_plan struct bx_pull_plan p = BX_PULL_PLAN_INIT;
     int r = bx_json_parse(text, len, &limits, "pull plan", &o, err);
 

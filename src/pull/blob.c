@@ -9,15 +9,16 @@
  *        │ └─────────────────────────────────────────────────────┘
  *        ├─ sha256/HEX is there meanwhile ─▶ done
  *        ▼
- *      hash what an earlier pull left (beside the loop) ─▶ fetch the rest ─▶ digest ─▶ sync, rename (beside the loop) ─▶ done
+ *      hash what an earlier pull left (beside) ─▶ fetch the rest ─▶ digest ─▶ sync, rename (beside) ─▶ done
  *
- *  The file partial/HEX belongs to whoever holds its lock. It is renamed to sha256/HEX while locked, so whoever waited for the lock
- *  finds either the blob or an unfinished file that is its own now. A name that no longer leads to the locked file was published or
- *  collected: it is opened anew.
+ *  The file partial/HEX belongs to whoever holds its lock. It is renamed to sha256/HEX while locked, so
+ *  whoever waited for the lock finds either the blob or an unfinished file that is its own now. A name that
+ *  no longer leads to the locked file was published or collected: it is opened anew.
  *
- *  Bytes are hashed as they come and written in pieces of WRITE_SIZE. Every SYNC_STEP the disk is told to begin writing, so that the
- *  one fsync before the rename has little left to do. What survives a crash of the host in an unfinished file may be
- *  anything: its digest decides at the end, and then all is fetched once more, from zero.
+ *  Bytes are hashed as they come and written in pieces of WRITE_SIZE. Every SYNC_STEP the disk is told to
+ *  begin writing, so that the one fsync before the rename has little left to do. What survives a crash of
+ *  the host in an unfinished file may be anything: its digest decides at the end, and then all is fetched
+ *  once more, from zero.
  */
 #include "pull/blob.h"
 
@@ -37,11 +38,11 @@
 #include "base/path.h"
 #include "base/str.h"
 
-#define WRITE_SIZE (128 * 1024)
-#define SYNC_STEP (8 * 1024 * 1024)
-#define HASH_PIECE (1024 * 1024)
+#define WRITE_SIZE  (128 * 1024)
+#define SYNC_STEP   (8 * 1024 * 1024)
+#define HASH_PIECE  (1024 * 1024)
 #define PROGRESS_NS (50 * BX_MSEC)
-#define REOPEN_MAX 100
+#define REOPEN_MAX  100
 
 static const char *hex_of(const char *digest)
 {
@@ -59,7 +60,8 @@ bool bx_blob_have(int sha256_fd, const char *digest, uint64_t size)
 {
     struct stat st;
 
-    if (fstatat(sha256_fd, hex_of(digest), &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != size)
+    if (fstatat(sha256_fd, hex_of(digest), &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode) ||
+        (uint64_t)st.st_size != size)
         return false;
     /* writable: whoever published it was killed in between; not ours to be mended: fetched anew */
     return !(st.st_mode & 0222) || fchmodat(sha256_fd, hex_of(digest), 0444, 0) == 0;
@@ -69,7 +71,9 @@ uint64_t bx_blob_partial(int partial_fd, const char *digest)
 {
     struct stat st;
 
-    return fstatat(partial_fd, hex_of(digest), &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
+    return fstatat(partial_fd, hex_of(digest), &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode)
+               ? (uint64_t)st.st_size
+               : 0;
 }
 
 /* Does the name still lead to the file that we have locked? */
@@ -78,8 +82,9 @@ static bool is_current(const struct bx_blob *b)
     struct stat named;
     struct stat held;
 
-    return fstatat(b->place->partial_fd, hex_of(b->digest), &named, AT_SYMLINK_NOFOLLOW) == 0 && fstat(b->fd, &held) == 0 &&
-           named.st_ino == held.st_ino && named.st_dev == held.st_dev && S_ISREG(held.st_mode);
+    return fstatat(b->place->partial_fd, hex_of(b->digest), &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+           fstat(b->fd, &held) == 0 && named.st_ino == held.st_ino && named.st_dev == held.st_dev &&
+           S_ISREG(held.st_mode);
 }
 
 /* --- the ends --- */
@@ -136,8 +141,10 @@ static int write_failed(const struct bx_blob *b, int e, struct bx_err *err)
     if (e != ENOSPC && e != EDQUOT)
         return bx_fail(err, BX_ESTORAGE, e, "write %s", name_of(b, name));
     return bx_fail(err, BX_ESTORAGE, 0,
-                   "%s left where images are kept: %s has %" PRIu64 " MiB, %" PRIu64 " MiB of it are missing; free space and pull again",
-                   e == ENOSPC ? "no space is" : "no quota is", name_of(b, name), mib(b->size), mib(b->size - b->done));
+                   "%s left where images are kept: %s has %" PRIu64 " MiB, %" PRIu64
+                   " MiB of it are missing; free space and pull again",
+                   e == ENOSPC ? "no space is" : "no quota is", name_of(b, name), mib(b->size),
+                   mib(b->size - b->done));
 }
 
 static int flush(struct bx_blob *b, struct bx_err *err)
@@ -149,7 +156,8 @@ static int flush(struct bx_blob *b, struct bx_err *err)
     b->done += b->buffered;
     b->buffered = 0;
     if (b->done - b->synced >= SYNC_STEP) {
-        (void)sync_file_range(b->fd, (off_t)b->synced, (off_t)(b->done - b->synced), SYNC_FILE_RANGE_WRITE); /* a hint */
+        (void)sync_file_range(b->fd, (off_t)b->synced, (off_t)(b->done - b->synced),
+                              SYNC_FILE_RANGE_WRITE); /* a hint */
         b->synced = b->done;
     }
     return 0;
@@ -215,7 +223,8 @@ static void verify(struct bx_blob *b)
             fail(b, &err);
         return;
     }
-    if (!b->from_zero && !b->once_more) { /* the unfinished file was spoilt, or its parts are of two sources that differ */
+    if (!b->from_zero &&
+        !b->once_more) { /* the unfinished file was spoilt, or its parts are of two sources that differ */
         b->once_more = true;
         if (start_over(b, &err) < 0)
             fail(b, &err);
@@ -262,18 +271,20 @@ static int fetch_head(void *ud, const struct bx_http_head *head, uint64_t offset
     if (head->status == 416)
         return bad_range(b, "the registry has not the rest", err);
     if (head->status == 206) {
-        if (offset == 0 || !head->content_range || !bx_content_range_parse(head->content_range, &range) || range.first != offset ||
-            range.last >= b->size || (range.total != UINT64_MAX && range.total != b->size))
+        if (offset == 0 || !head->content_range || !bx_content_range_parse(head->content_range, &range) ||
+            range.first != offset || range.last >= b->size ||
+            (range.total != UINT64_MAX && range.total != b->size))
             return bad_range(b, "the registry sent another part than was asked for", err);
         b->from_zero = false;
     } else if (offset > 0 && start_over(b, err) < 0) {
         return -BX_ESTORAGE;
     }
     expect = b->size - b->done;
-    if (head->length == BX_HTTP_UNKNOWN || head->length == expect || (head->status == 206 && head->length < expect))
+    if (head->length == BX_HTTP_UNKNOWN || head->length == expect ||
+        (head->status == 206 && head->length < expect))
         return 0;
-    return bx_fail(err, BX_EIMAGE, 0, "%s: the registry has %" PRIu64 " bytes, the image says %" PRIu64, name_of(b, name),
-                   b->done + head->length, b->size);
+    return bx_fail(err, BX_EIMAGE, 0, "%s: the registry has %" PRIu64 " bytes, the image says %" PRIu64,
+                   name_of(b, name), b->done + head->length, b->size);
 }
 
 static int fetch_body(void *ud, const uint8_t *data, size_t len, struct bx_err *err)
@@ -282,8 +293,9 @@ static int fetch_body(void *ud, const uint8_t *data, size_t len, struct bx_err *
     char name[48];
 
     if (len > b->size - b->done - b->buffered)
-        return bx_fail(err, BX_EIMAGE, 0, "%s: the registry sends more than the %" PRIu64 " bytes that the image says", name_of(b, name),
-                       b->size);
+        return bx_fail(err, BX_EIMAGE, 0,
+                       "%s: the registry sends more than the %" PRIu64 " bytes that the image says",
+                       name_of(b, name), b->size);
     bx_sha_add(b->sha, data, len);
     while (len) {
         size_t n = BX_MIN(len, WRITE_SIZE - b->buffered);
@@ -311,7 +323,8 @@ static int fetch_end(void *ud, struct bx_err *err)
 
     if (r < 0 || b->done == b->size)
         return r;
-    bx_fail(err, BX_ENETWORK, 0, "%s: the transfer ended after %" PRIu64 " of %" PRIu64 " bytes", name_of(b, name), b->done, b->size);
+    bx_fail(err, BX_ENETWORK, 0, "%s: the transfer ended after %" PRIu64 " of %" PRIu64 " bytes",
+            name_of(b, name), b->done, b->size);
     return BX_FETCH_AGAIN;
 }
 
@@ -346,11 +359,10 @@ static void fetch_done(void *ud, enum bx_fetch_result result, const struct bx_er
 static void start_fetch(struct bx_blob *b)
 {
     static const struct bx_fetch_ops ops = {
-        .offset = fetch_offset, .head = fetch_head, .body = fetch_body, .end = fetch_end, .done = fetch_done
-    };
+        .offset = fetch_offset, .head = fetch_head, .body = fetch_body, .end = fetch_end, .done = fetch_done};
     struct bx_endpoint *e = &b->place->endpoints[b->endpoint];
     bx_cleanup_free char *url = bx_endpoint_url(e, "blobs", b->digest);
-    struct bx_fetch_spec spec = { .endpoint = e, .url = url, .retries = b->place->retries, .index = b->index };
+    struct bx_fetch_spec spec = {.endpoint = e, .url = url, .retries = b->place->retries, .index = b->index};
     struct bx_err err = BX_ERR_INIT;
 
     if (!b->buf)
@@ -440,8 +452,9 @@ static int open_partial(struct bx_blob *b, struct bx_err *err)
     b->fd = openat(b->place->partial_fd, hex_of(b->digest), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (b->fd >= 0)
         return 0;
-    return errno == ENOSPC || errno == EDQUOT ? write_failed(b, errno, err)
-                                              : bx_fail(err, BX_ESTORAGE, errno, "open partial/%s", hex_of(b->digest));
+    return errno == ENOSPC || errno == EDQUOT
+               ? write_failed(b, errno, err)
+               : bx_fail(err, BX_ESTORAGE, errno, "open partial/%s", hex_of(b->digest));
 }
 
 static void lock_work(void *ud)
@@ -498,7 +511,8 @@ static void take(struct bx_blob *b)
             fail(b, &err);
         return;
     }
-    bx_fail(&err, BX_ESTORAGE, 0, "partial/%s is removed again and again by another program", hex_of(b->digest));
+    bx_fail(&err, BX_ESTORAGE, 0, "partial/%s is removed again and again by another program",
+            hex_of(b->digest));
     fail(b, &err);
 }
 
@@ -512,7 +526,8 @@ void bx_blob_start(struct bx_blob *b, const struct bx_blob_place *place, bx_blob
     take(b);
 }
 
-int bx_blob_put(const struct bx_blob_place *place, const char *digest, const void *data, size_t len, struct bx_err *err)
+int bx_blob_put(const struct bx_blob_place *place, const char *digest, const void *data, size_t len,
+                struct bx_err *err)
 {
     char name[32];
     bx_cleanup_close int fd = -1;

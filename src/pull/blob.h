@@ -25,9 +25,9 @@ struct bx_blob_place {
 };
 
 enum bx_blob_event {
-    BX_BLOB_WAITS,   /* another program has the lock */
-    BX_BLOB_RUNS,    /* no longer */
-    BX_BLOB_DONE,    /* in the store */
+    BX_BLOB_WAITS, /* another program has the lock */
+    BX_BLOB_RUNS,  /* no longer */
+    BX_BLOB_DONE,  /* in the store */
     BX_BLOB_FAILED,
 };
 
@@ -47,12 +47,12 @@ struct bx_blob {
     struct bx_sha *sha;
     uint8_t *buf;
     size_t buffered;
-    uint64_t done;     /* bytes in the file and in the hash */
-    uint64_t synced;   /* bytes that the disk was told to write */
-    uint64_t on_disk;  /* of an unfinished file, when it is hashed again */
-    bool from_zero;    /* all of it came in one go */
-    bool once_more;    /* it was fetched again from zero because of its digest */
-    bool no_range;     /* ranges are answered wrongly */
+    uint64_t done;    /* bytes in the file and in the hash */
+    uint64_t synced;  /* bytes that the disk was told to write */
+    uint64_t on_disk; /* of an unfinished file, when it is hashed again */
+    bool from_zero;   /* all of it came in one go */
+    bool once_more;   /* it was fetched again from zero because of its digest */
+    bool no_range;    /* ranges are answered wrongly */
     size_t endpoint;
     int64_t told;      /* time of the last progress line */
     struct bx_err err; /* of work beside the loop */
@@ -68,6 +68,7 @@ uint64_t bx_blob_partial(int partial_fd, const char *digest);
 void bx_blob_start(struct bx_blob *b, const struct bx_blob_place *place, bx_blob_fn *fn, void *ud);
 
 /* A small document that is known to have this digest; fine when it is there already. 0 or -BX_ESTORAGE. */
-int bx_blob_put(const struct bx_blob_place *place, const char *digest, const void *data, size_t len, struct bx_err *err);
+int bx_blob_put(const struct bx_blob_place *place, const char *digest, const void *data, size_t len,
+                struct bx_err *err);
 
 #endif

@@ -4,14 +4,16 @@
  *
  * Theory of operation
  *
- *  Two attempts. First in namespaces: a root with this program, its libraries, what resolving names and trusting certificates
- *  takes, and the store's directory as /blobs, which is the only thing in it that can be written; no descriptor of a directory is
- *  passed on, because ".." leads out of one. The network stays the host's. Where namespaces are refused: the store's directory as a
- *  descriptor and Landlock on the same list of files, where the kernel has it. Capabilities, no_new_privs, the system call
- *  filter and limits come with both; the library is told.
+ *  Two attempts. First in namespaces: a root with this program, its libraries, what resolving names and
+ *  trusting certificates takes, and the store's directory as /blobs, which is the only thing in it that can
+ *  be written; no descriptor of a directory is passed on, because ".." leads out of one. The network stays
+ *  the host's. Where namespaces are refused: the store's directory as a descriptor and Landlock on the same
+ *  list of files, where the kernel has it. Capabilities, no_new_privs, the system call filter and limits
+ *  come with both; the library is told.
  *
- *  Files that are made must belong to the store's owner. An ordinary user's jail has the user's own id, root's that of root without a
- *  capability; when root works on the store of another user, the jail becomes that user.
+ *  Files that are made must belong to the store's owner. An ordinary user's jail has the user's own id,
+ *  root's that of root without a capability; when root works on the store of another user, the jail becomes
+ *  that user.
  *
  *  The program's libraries are those that this copy of it has loaded: the jailed copy is the same file.
  */
@@ -33,9 +35,10 @@
 #include "base/str.h"
 #include "jail/apply.h"
 
-#define ADDRESS_SPACE (2ull << 30) /* of which a few MiB are touched: stacks of threads are reserved whole */
+#define ADDRESS_SPACE (2ull << 30) /* of which a few MiB are touched: stacks of threads are reserved whole   \
+                                    */
 #define DESCRIPTORS 256
-#define FILE_SPARE (16ull << 20)
+#define FILE_SPARE  (16ull << 20)
 
 struct confine {
     const struct bx_pull_plan *plan;
@@ -50,9 +53,20 @@ struct confine {
 
 /* What name resolution, TLS and the dynamic linker open by themselves; what a host has not is left out. */
 static const char *const files[] = {
-    "/etc/ld.so.cache", "/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/gai.conf", "/etc/ssl/openssl.cnf",
-    "/etc/ssl/certs", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates", "/etc/pki/tls", "/etc/pki/ca-trust",
-    "/etc/crypto-policies", "/usr/share/crypto-policies",
+    "/etc/ld.so.cache",
+    "/etc/resolv.conf",
+    "/etc/hosts",
+    "/etc/nsswitch.conf",
+    "/etc/host.conf",
+    "/etc/gai.conf",
+    "/etc/ssl/openssl.cnf",
+    "/etc/ssl/certs",
+    "/usr/share/ca-certificates",
+    "/usr/local/share/ca-certificates",
+    "/etc/pki/tls",
+    "/etc/pki/ca-trust",
+    "/etc/crypto-policies",
+    "/usr/share/crypto-policies",
 };
 
 static void add_mount(struct confine *c, const char *path, bool exec)
@@ -65,7 +79,7 @@ static void add_mount(struct confine *c, const char *path, bool exec)
         c->failed = true;
         return;
     }
-    c->mounts[c->n_mounts] = (struct bx_jail_mount){ .kind = BX_JAIL_BIND, .exec = exec };
+    c->mounts[c->n_mounts] = (struct bx_jail_mount){.kind = BX_JAIL_BIND, .exec = exec};
     c->n_mounts++;
     for (size_t i = 0; i < c->n_mounts; i++) /* the list may have moved; the strings have not */
         c->mounts[i].source = c->names[i];
@@ -111,7 +125,8 @@ static int list_files(struct confine *c, struct bx_err *err)
     c->mounts[c->n_mounts - 1].writable = true;
     c->mounts[c->n_mounts - 1].target = BX_PULL_BLOBS_DIR;
 #ifdef BX_SANITIZED
-    c->mounts[c->n_mounts++] = (struct bx_jail_mount){ .kind = BX_JAIL_PROC, .target = "/proc" }; /* they read their own maps */
+    c->mounts[c->n_mounts++] =
+        (struct bx_jail_mount){.kind = BX_JAIL_PROC, .target = "/proc"}; /* they read their own maps */
 #endif
     return 0;
 }
@@ -133,22 +148,22 @@ static void choose_identity(struct bx_jail_plan *jail, int blobs_fd, bool bare)
 
 static void add_fd(struct bx_jail_fd *fds, size_t *n, int src, int dst)
 {
-    fds[(*n)++] = (struct bx_jail_fd){ .src = src, .dst = dst };
+    fds[(*n)++] = (struct bx_jail_fd){.src = src, .dst = dst};
 }
 
 static int spawn(struct confine *c, bool bare, struct bx_jail_child *child, struct bx_err *err)
 {
     const char *libraries = getenv("LD_LIBRARY_PATH");
     bx_cleanup_free char *library_path = libraries ? bx_strf("LD_LIBRARY_PATH=%s", libraries) : NULL;
-    char *const argv[] = { c->self, (char *)"--jailed", (char *)(bare ? BX_PULL_BARE : BX_PULL_IN_ROOT), NULL };
-    char *const envp[] = { library_path, NULL };
+    char *const argv[] = {c->self, (char *)"--jailed", (char *)(bare ? BX_PULL_BARE : BX_PULL_IN_ROOT), NULL};
+    char *const envp[] = {library_path, NULL};
     const unsigned spaces = BX_JAIL_PID_NS | BX_JAIL_ROOT | BX_JAIL_IPC_NS | BX_JAIL_UTS_NS;
     const struct bx_jail_rlimit limits[] = {
-        { RLIMIT_NOFILE, DESCRIPTORS },
-        { RLIMIT_MEMLOCK, 0 },
-        { RLIMIT_FSIZE, BX_MIN(c->plan->max_bytes, (uint64_t)INT64_MAX - FILE_SPARE) + FILE_SPARE },
+        {RLIMIT_NOFILE, DESCRIPTORS},
+        {RLIMIT_MEMLOCK, 0},
+        {RLIMIT_FSIZE, BX_MIN(c->plan->max_bytes, (uint64_t)INT64_MAX - FILE_SPARE) + FILE_SPARE},
 #ifndef BX_SANITIZED
-        { RLIMIT_AS, ADDRESS_SPACE },
+        {RLIMIT_AS, ADDRESS_SPACE},
 #endif
     };
     struct bx_jail_fd fds[4];
@@ -194,7 +209,7 @@ static void tell_refusal(const struct bx_pull_plan *plan, const struct bx_err *r
 
 int bx_confine_run(const struct bx_pull_plan *plan, int plan_fd, struct bx_err *err)
 {
-    struct confine c = { .plan = plan, .plan_fd = plan_fd };
+    struct confine c = {.plan = plan, .plan_fd = plan_fd};
     struct bx_jail_child child = BX_JAIL_CHILD_INIT;
     struct bx_err refused = BX_ERR_INIT;
     int r = list_files(&c, err);

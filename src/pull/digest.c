@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* digest.c - see digest.h. SHA-256 over memory fails only when OpenSSL is broken: that is a broken rule, not an error. */
+/* digest.c - see digest.h. SHA-256 over memory fails only when OpenSSL is broken: that is a broken rule, not
+ * an error. */
 #include "pull/digest.h"
 
 #include <openssl/evp.h>

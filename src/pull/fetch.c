@@ -11,8 +11,9 @@
  *       │                               └─ otherwise ──▶ ops.done(NEXT or FATAL)
  *       └────────────────────────────────────┘
  *
- *  Every attempt starts at the endpoint again: an address that a redirect gave may have expired. An attempt that brought much sets the
- *  count of attempts back, so that a large layer over a bad line is not given up while it gets on.
+ *  Every attempt starts at the endpoint again: an address that a redirect gave may have expired. An attempt
+ *  that brought much sets the count of attempts back, so that a large layer over a bad line is not given up
+ *  while it gets on.
  */
 #include "pull/fetch.h"
 
@@ -26,14 +27,14 @@
 #include "base/str.h"
 #include "pull/url.h"
 
-#define REDIRECTS_MAX 10
-#define LOGINS_MAX 2 /* in a row, without success */
-#define ERROR_BODY_MAX 8192
+#define REDIRECTS_MAX    10
+#define LOGINS_MAX       2 /* in a row, without success */
+#define ERROR_BODY_MAX   8192
 #define IGNORED_BODY_MAX (64 * 1024)
 #define BACKOFF_FIRST_MS 250
-#define BACKOFF_MAX_MS 15000
-#define RETRY_AFTER_MAX 300 /* seconds; who asks for more is not waited for */
-#define PROGRESS (1024 * 1024) /* bytes that make an attempt count as progress */
+#define BACKOFF_MAX_MS   15000
+#define RETRY_AFTER_MAX  300           /* seconds; who asks for more is not waited for */
+#define PROGRESS         (1024 * 1024) /* bytes that make an attempt count as progress */
 
 enum verdict { V_NONE, V_BODY, V_REDIRECT, V_CHALLENGE, V_ERROR };
 
@@ -104,7 +105,7 @@ static void on_done(void *ud, enum bx_http_end end, const struct bx_err *err);
 
 static void send_request(struct bx_fetch *t)
 {
-    static const struct bx_http_ops ops = { .head = on_head, .body = on_body, .done = on_done };
+    static const struct bx_http_ops ops = {.head = on_head, .body = on_body, .done = on_done};
     const struct bx_pull_endpoint *conf = t->endpoint->conf;
     bool home = !t->at || bx_url_same_origin(t->at, t->url);
     struct bx_http_request req = {
@@ -228,8 +229,8 @@ static void explain_status(struct bx_fetch *t)
     default:
         break;
     }
-    bx_fail(&t->err, passing ? BX_ENETWORK : BX_EIMAGE, 0, "%s answers %d%s%s%s%s", host, t->status, what, said[0] ? " (" : "", said,
-            said[0] ? ")" : "");
+    bx_fail(&t->err, passing ? BX_ENETWORK : BX_EIMAGE, 0, "%s answers %d%s%s%s%s", host, t->status, what,
+            said[0] ? " (" : "", said, said[0] ? ")" : "");
 }
 
 static void on_timer(struct bx_source *s, void *ud)
@@ -291,7 +292,8 @@ static void follow(struct bx_fetch *t)
 
     if (++t->redirects > REDIRECTS_MAX || t->post) {
         bx_url_host(t->url, host, sizeof(host));
-        bx_fail(&t->err, BX_ENETWORK, 0, t->post ? "%s redirects a login, which is not followed" : "%s redirects without end", host);
+        bx_fail(&t->err, BX_ENETWORK, 0,
+                t->post ? "%s redirects a login, which is not followed" : "%s redirects without end", host);
         give(t, BX_FETCH_NEXT);
         return;
     }
@@ -403,7 +405,8 @@ static char *copy(const char *s, bool *failed)
     return c;
 }
 
-int bx_fetch_start(struct bx_fetcher *f, const struct bx_fetch_spec *spec, const struct bx_fetch_ops *ops, void *ud, struct bx_err *err)
+int bx_fetch_start(struct bx_fetcher *f, const struct bx_fetch_spec *spec, const struct bx_fetch_ops *ops,
+                   void *ud, struct bx_err *err)
 {
     struct bx_fetch *t = calloc(1, sizeof(*t));
     bool failed = false;
@@ -434,9 +437,10 @@ int bx_fetch_start(struct bx_fetcher *f, const struct bx_fetch_spec *spec, const
 
 /* --- endpoints --- */
 
-int bx_endpoint_init(struct bx_endpoint *e, const struct bx_pull_endpoint *conf, const char *repository, struct bx_err *err)
+int bx_endpoint_init(struct bx_endpoint *e, const struct bx_pull_endpoint *conf, const char *repository,
+                     struct bx_err *err)
 {
-    *e = (struct bx_endpoint){ .conf = conf };
+    *e = (struct bx_endpoint){.conf = conf};
     e->base = bx_strf("%s://%s", conf->plain_http ? "http" : "https", conf->host);
     e->repository = conf->prefix ? bx_strf("%s/%s", conf->prefix, repository) : strdup(repository);
     if (conf->bearer_token)
@@ -475,7 +479,8 @@ static int text_head(void *ud, const struct bx_http_head *head, uint64_t offset,
     if (head->status != 200)
         return bx_fail(err, BX_ENETWORK, 0, "%s: a part was sent, and none was asked for", x->what);
     if (head->length != BX_HTTP_UNKNOWN && head->length > x->max)
-        return bx_fail(err, BX_EIMAGE, 0, "%s has %" PRIu64 " bytes, more than %zu", x->what, head->length, x->max);
+        return bx_fail(err, BX_EIMAGE, 0, "%s has %" PRIu64 " bytes, more than %zu", x->what, head->length,
+                       x->max);
     return 0;
 }
 
@@ -505,16 +510,17 @@ static void text_done(void *ud, enum bx_fetch_result result, const struct bx_err
     free(x);
 }
 
-int bx_fetch_text(struct bx_fetcher *f, const struct bx_fetch_spec *spec, const char *what, size_t max, bx_text_fn *fn, void *ud,
-                  struct bx_err *err)
+int bx_fetch_text(struct bx_fetcher *f, const struct bx_fetch_spec *spec, const char *what, size_t max,
+                  bx_text_fn *fn, void *ud, struct bx_err *err)
 {
-    static const struct bx_fetch_ops ops = { .head = text_head, .body = text_body, .end = text_end, .done = text_done };
+    static const struct bx_fetch_ops ops = {
+        .head = text_head, .body = text_body, .end = text_end, .done = text_done};
     struct text *x = calloc(1, sizeof(*x));
     int r;
 
     if (!x)
         return bx_fail(err, BX_ERESOURCE, ENOMEM, "fetch");
-    *x = (struct text){ .what = what, .max = max, .fn = fn, .ud = ud };
+    *x = (struct text){.what = what, .max = max, .fn = fn, .ud = ud};
     bx_buf_init(&x->buf, max);
     r = bx_fetch_start(f, spec, &ops, x, err);
     if (r < 0)

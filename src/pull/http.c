@@ -4,15 +4,18 @@
  *
  * Theory of operation
  *
- *  libcurl says which descriptors it waits for and when it wants to be called (CURLMOPT_SOCKETFUNCTION, TIMERFUNCTION); both
- *  become sources of the loop. A transfer that has ended is taken out of the multi handle after every such call, and `done` is called
- *  from there, so that no callback ever runs inside libcurl.
+ *  libcurl says which descriptors it waits for and when it wants to be called (CURLMOPT_SOCKETFUNCTION,
+ *  TIMERFUNCTION); both become sources of the loop. A transfer that has ended is taken out of the multi
+ *  handle after every such call, and `done` is called from there, so that no callback ever runs inside
+ *  libcurl.
  *
- *  A stall: in each quarter of stall_ms the bytes are counted; a transfer whose last four quarters brought less than MIN_RATE
- *  bytes a second is broken off. So neither silence nor a byte a second holds a connection for longer than that.
+ *  A stall: in each quarter of stall_ms the bytes are counted; a transfer whose last four quarters brought
+ *  less than MIN_RATE bytes a second is broken off. So neither silence nor a byte a second holds a
+ *  connection for longer than that.
  *
- *  HTTP/1.1 only: several connections carry several layers faster than one, and one parser of strangers' bytes less is used. Proxies
- *  are those of the plan, never of the environment; this machine is reached without one.
+ *  HTTP/1.1 only: several connections carry several layers faster than one, and one parser of strangers'
+ *  bytes less is used. Proxies are those of the plan, never of the environment; this machine is reached
+ *  without one.
  */
 #include "pull/http.h"
 
@@ -29,12 +32,12 @@
 #include "base/str.h"
 #include "pull/url.h"
 
-#define HEADERS_MAX (64 * 1024)
+#define HEADERS_MAX    (64 * 1024)
 #define CONNECT_MAX_MS 30000
 #define RECEIVE_BUFFER (256 * 1024)
-#define MIN_RATE 1024 /* bytes a second */
-#define QUARTERS 4
-#define CA_FILE_MAX (4 * 1024 * 1024)
+#define MIN_RATE       1024 /* bytes a second */
+#define QUARTERS       4
+#define CA_FILE_MAX    (4 * 1024 * 1024)
 
 struct bx_http {
     struct bx_http_config config;
@@ -130,8 +133,10 @@ static enum bx_http_end explain(struct bx_http_xfer *x, CURLcode code, struct bx
     if (end == BX_HTTP_BROKEN && !connected(x->easy))
         end = BX_HTTP_UNREACHABLE;
     if (code == CURLE_PEER_FAILED_VERIFICATION) {
-        bx_err_append(err, "; if this is its own authority, name the authority's certificate for this registry");
-    } else if (code == CURLE_SSL_CONNECT_ERROR && (strstr(text, "wrong version number") || strstr(text, "http request"))) {
+        bx_err_append(err,
+                      "; if this is its own authority, name the authority's certificate for this registry");
+    } else if (code == CURLE_SSL_CONNECT_ERROR &&
+               (strstr(text, "wrong version number") || strstr(text, "http request"))) {
         bx_err_append(err, "; if this registry speaks plain http, say so for it");
         end = BX_HTTP_REFUSED;
     }
@@ -185,7 +190,8 @@ static void reap(struct bx_http *h)
         struct bx_http_xfer *x = NULL;
         CURLcode code = m->data.result;
 
-        if (m->msg == CURLMSG_DONE && curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&x) == CURLE_OK)
+        if (m->msg == CURLMSG_DONE &&
+            curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&x) == CURLE_OK)
             finish(x, code);
     }
 }
@@ -200,8 +206,8 @@ static void on_stall_timer(struct bx_source *s, void *ud)
     for (size_t i = 0; i < QUARTERS; i++)
         sum += x->bytes[i];
     if (x->quarter >= QUARTERS - 1 && sum < BX_MAX((uint64_t)MIN_RATE * h->config.stall_ms / 1000, 1u)) {
-        (void)snprintf(x->error, sizeof(x->error), "%llu bytes in %u.%u s: given up", (unsigned long long)sum, h->config.stall_ms / 1000,
-                       h->config.stall_ms % 1000 / 100);
+        (void)snprintf(x->error, sizeof(x->error), "%llu bytes in %u.%u s: given up", (unsigned long long)sum,
+                       h->config.stall_ms / 1000, h->config.stall_ms % 1000 / 100);
         finish(x, CURLE_OPERATION_TIMEDOUT);
         return;
     }
@@ -299,7 +305,7 @@ static void head_reset(struct bx_http_head *head)
     free(head->content_range);
     free(head->retry_after);
     free(head->digest);
-    *head = (struct bx_http_head){ .length = BX_HTTP_UNKNOWN };
+    *head = (struct bx_http_head){.length = BX_HTTP_UNKNOWN};
 }
 
 static size_t on_header(char *line, size_t size, size_t n, void *ud)
@@ -365,7 +371,7 @@ static int trust_bundle(struct bx_http_xfer *x, const char *ca_pem)
 {
     bx_cleanup_free char *system = NULL;
     bx_cleanup_free char *all = NULL;
-    struct curl_blob blob = { .flags = CURL_BLOB_COPY };
+    struct curl_blob blob = {.flags = CURL_BLOB_COPY};
 
     if (x->http->ca_file && bx_read_file(AT_FDCWD, x->http->ca_file, CA_FILE_MAX, &system, NULL) < 0)
         system = NULL;
@@ -400,7 +406,8 @@ static int set_proxy(struct bx_http_xfer *x, const char *url)
 
     if (!proxy || bx_url_is_loopback(url))
         proxy = ""; /* whatever the environment says */
-    return curl_easy_setopt(x->easy, CURLOPT_PROXY, proxy) || curl_easy_setopt(x->easy, CURLOPT_NOPROXY, c->no_proxy ? c->no_proxy : "")
+    return curl_easy_setopt(x->easy, CURLOPT_PROXY, proxy) ||
+                   curl_easy_setopt(x->easy, CURLOPT_NOPROXY, c->no_proxy ? c->no_proxy : "")
                ? -ENOMEM
                : 0;
 }
@@ -433,7 +440,8 @@ static int set_transfer(struct bx_http_xfer *x, const struct bx_http_request *re
     bad |= curl_easy_setopt(e, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
     bad |= curl_easy_setopt(e, CURLOPT_USERAGENT, "boxlite/" BX_VERSION);
     bad |= curl_easy_setopt(e, CURLOPT_BUFFERSIZE, (long)RECEIVE_BUFFER);
-    bad |= curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)BX_MIN(x->http->config.stall_ms, (unsigned)CONNECT_MAX_MS));
+    bad |= curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS,
+                            (long)BX_MIN(x->http->config.stall_ms, (unsigned)CONNECT_MAX_MS));
     bad |= curl_easy_setopt(e, CURLOPT_ERRORBUFFER, x->error);
     bad |= curl_easy_setopt(e, CURLOPT_PRIVATE, x);
     bad |= curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
@@ -445,17 +453,18 @@ static int set_transfer(struct bx_http_xfer *x, const struct bx_http_request *re
     return bad ? -ENOMEM : 0;
 }
 
-struct bx_http_xfer *bx_http_start(struct bx_http *h, const struct bx_http_request *req, const struct bx_http_ops *ops, void *ud,
-                                   struct bx_err *err)
+struct bx_http_xfer *bx_http_start(struct bx_http *h, const struct bx_http_request *req,
+                                   const struct bx_http_ops *ops, void *ud, struct bx_err *err)
 {
     struct bx_http_xfer *x = calloc(1, sizeof(*x));
 
     if (!x)
         goto no_memory;
-    *x = (struct bx_http_xfer){ .http = h, .ops = *ops, .ud = ud, .head = { .length = BX_HTTP_UNKNOWN } };
+    *x = (struct bx_http_xfer){.http = h, .ops = *ops, .ud = ud, .head = {.length = BX_HTTP_UNKNOWN}};
     x->easy = curl_easy_init();
     x->stall = bx_loop_add_timer(h->config.loop, on_stall_timer, x);
-    if (!x->easy || !x->stall || set_transfer(x, req) || set_trust(x, req) || set_proxy(x, req->url) || set_headers(x, req))
+    if (!x->easy || !x->stall || set_transfer(x, req) || set_trust(x, req) || set_proxy(x, req->url) ||
+        set_headers(x, req))
         goto no_memory;
     bx_timer_after(x->stall, BX_MAX(h->config.stall_ms / QUARTERS, 1u) * BX_MSEC);
     if (curl_multi_add_handle(h->multi, x->easy) == CURLM_OK)
@@ -467,7 +476,8 @@ no_memory:
     return NULL;
 }
 
-/* Does the directory have certificates by the hash of their subject? One of them is then read, and not all at every connection. */
+/* Does the directory have certificates by the hash of their subject? One of them is then read, and not all at
+ * every connection. */
 static bool has_hashes(const char *path)
 {
     DIR *dir = opendir(path);
@@ -475,7 +485,8 @@ static bool has_hashes(const char *path)
     bool found = false;
 
     while (dir && !found && (entry = readdir(dir)))
-        found = strlen(entry->d_name) == 10 && strspn(entry->d_name, "0123456789abcdef") == 8 && bx_ends_with(entry->d_name, ".0");
+        found = strlen(entry->d_name) == 10 && strspn(entry->d_name, "0123456789abcdef") == 8 &&
+                bx_ends_with(entry->d_name, ".0");
     if (dir)
         closedir(dir);
     return found;

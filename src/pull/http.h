@@ -2,8 +2,8 @@
 /*
  * http.h - one exchange with one server: libcurl's multi interface in our loop.
  *
- * No redirect is followed, no credential is known, nothing is tried again here (fetch.h does): a request goes out as it was
- * given, its answer is bounded and watched for stalls.
+ * No redirect is followed, no credential is known, nothing is tried again here (fetch.h does): a request goes
+ * out as it was given, its answer is bounded and watched for stalls.
  */
 #ifndef BX_PULL_HTTP_H
 #define BX_PULL_HTTP_H
@@ -20,11 +20,11 @@
 
 struct bx_http_head {
     int status;
-    uint64_t length;      /* of the body; BX_HTTP_UNKNOWN */
-    char *location;       /* heap or NULL, likewise below */
+    uint64_t length; /* of the body; BX_HTTP_UNKNOWN */
+    char *location;  /* heap or NULL, likewise below */
     char *content_range;
     char *retry_after;
-    char *digest;         /* Docker-Content-Digest */
+    char *digest; /* Docker-Content-Digest */
     struct bx_challenge challenge;
 };
 
@@ -39,7 +39,8 @@ enum bx_http_end {
 struct bx_http_ops {
     int (*head)(void *ud, const struct bx_http_head *head); /* negative: stop. head lives until done */
     int (*body)(void *ud, const uint8_t *data, size_t len); /* negative: stop */
-    void (*done)(void *ud, enum bx_http_end end, const struct bx_err *err); /* last; err when not COMPLETE or STOPPED */
+    void (*done)(void *ud, enum bx_http_end end,
+                 const struct bx_err *err); /* last; err when not COMPLETE or STOPPED */
 };
 
 struct bx_http_request {
@@ -63,7 +64,7 @@ struct bx_http_xfer;
 
 struct bx_http *bx_http_new(const struct bx_http_config *config, struct bx_err *err);
 /* Everything but ca_pem is copied. Callbacks come from the loop, never from within. NULL with err. */
-struct bx_http_xfer *bx_http_start(struct bx_http *h, const struct bx_http_request *req, const struct bx_http_ops *ops, void *ud,
-                                   struct bx_err *err);
+struct bx_http_xfer *bx_http_start(struct bx_http *h, const struct bx_http_request *req,
+                                   const struct bx_http_ops *ops, void *ud, struct bx_err *err);
 
 #endif

@@ -4,14 +4,17 @@
  *
  * Theory of operation
  *
- *  1. The document that the tag or digest names: asked of one endpoint after the other until one has it. A document that is known by
- *     its digest comes from the store and nobody is asked, so a second pull by tag is one request.
+ *  1. The document that the tag or digest names: asked of one endpoint after the other until one has it. A
+ *     document that is known by its digest comes from the store and nobody is asked, so a second pull by tag
+ *     is one request.
  *  2. An index leads to the document for the platform, at most NESTED_MAX levels deep.
- *  3. The manifest is checked before the first byte of a layer is fetched: kinds, sizes, room on the disk. What it has is told.
- *  4. Configuration and layers are fetched, `concurrent` at a time; those that another program fetches are waited for beside that.
+ *  3. The manifest is checked before the first byte of a layer is fetched: kinds, sizes, room on the disk.
+ *     What it has is told.
+ *  4. Configuration and layers are fetched, `concurrent` at a time; those that another program fetches are
+ *     waited for beside that.
  *
- *  Every document is hashed and kept under its digest. By digest it must be that; by tag it must be what Docker-Content-Digest says.
- *  No address in a document is ever used.
+ *  Every document is hashed and kept under its digest. By digest it must be that; by tag it must be what
+ *  Docker-Content-Digest says. No address in a document is ever used.
  */
 #include "pull/image.h"
 
@@ -35,14 +38,15 @@
 #include "pull/fetch.h"
 #include "pull/parse.h"
 
-#define NESTED_MAX 3 /* indexes on the way to a manifest */
-#define WAITING_MAX 16 /* blobs whose lock is waited for: a thread each */
-#define SPARE (16u << 20) /* bytes that are left on the disk */
-#define QUICK_RETRIES 1 /* while another endpoint can be asked */
+#define NESTED_MAX    3           /* indexes on the way to a manifest */
+#define WAITING_MAX   16          /* blobs whose lock is waited for: a thread each */
+#define SPARE         (16u << 20) /* bytes that are left on the disk */
+#define QUICK_RETRIES 1           /* while another endpoint can be asked */
 
-#define ACCEPT                                                                                                  \
-    "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "                     \
-    "application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json, " \
+#define ACCEPT                                                                                               \
+    "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "                  \
+    "application/vnd.docker.distribution.manifest.list.v2+json, "                                            \
+    "application/vnd.docker.distribution.manifest.v2+json, "                                                 \
     "application/vnd.docker.distribution.manifest.v1+prettyjws;q=0.1"
 
 struct pull {
@@ -104,7 +108,7 @@ static void tell_done(struct pull *p, const struct bx_blob *b)
 /* A configuration that nobody can use, or of another platform, ends the pull before its layers are here. */
 static int check_config(struct pull *p, struct bx_err *err)
 {
-    struct bx_image_config c = { 0 };
+    struct bx_image_config c = {0};
     bx_cleanup_free char *text = NULL;
     size_t len = 0;
     size_t n;
@@ -116,9 +120,11 @@ static int check_config(struct pull *p, struct bx_err *err)
         return r;
     n = bx_strv_len(c.diff_ids);
     if (c.diff_ids && n != p->manifest.layer_count)
-        r = bx_fail(err, BX_EIMAGE, 0, "the manifest has %zu layers, the configuration tells of %zu", p->manifest.layer_count, n);
+        r = bx_fail(err, BX_EIMAGE, 0, "the manifest has %zu layers, the configuration tells of %zu",
+                    p->manifest.layer_count, n);
     else if ((c.os[0] && !bx_streq(c.os, p->plan->os)) || (c.arch[0] && !bx_streq(c.arch, p->plan->arch)))
-        r = bx_fail(err, BX_EIMAGE, 0, "the image is for %.31s/%.31s, not for %s/%s", c.os, c.arch, p->plan->os, p->plan->arch);
+        r = bx_fail(err, BX_EIMAGE, 0, "the image is for %.31s/%.31s, not for %s/%s", c.os, c.arch,
+                    p->plan->os, p->plan->arch);
     bx_image_config_done(&c);
     return r;
 }
@@ -171,7 +177,8 @@ static void on_next(struct bx_source *s, void *ud)
     struct pull *p = ud;
 
     (void)s;
-    while (!p->ended && p->started < p->n_blobs && p->running < p->plan->concurrent && p->waiting < WAITING_MAX) {
+    while (!p->ended && p->started < p->n_blobs && p->running < p->plan->concurrent &&
+           p->waiting < WAITING_MAX) {
         struct bx_blob *b = &p->blobs[p->started++];
 
         p->running++;
@@ -193,11 +200,14 @@ static int check_room(struct pull *p, struct bx_err *err)
 
         need += p->blobs[i].size - have;
     }
-    if (need == 0 || fstatvfs(p->place.blobs_fd, &vfs) < 0 || bx_mul_overflow((uint64_t)vfs.f_bavail, (uint64_t)vfs.f_frsize, &room))
+    if (need == 0 || fstatvfs(p->place.blobs_fd, &vfs) < 0 ||
+        bx_mul_overflow((uint64_t)vfs.f_bavail, (uint64_t)vfs.f_frsize, &room))
         return 0;
     if (room >= need && room - need >= SPARE)
         return 0;
-    return bx_fail(err, BX_ESTORAGE, 0, "%" PRIu64 " MiB are to be fetched, and where images are kept %" PRIu64 " MiB are free, of which %u stay free",
+    return bx_fail(err, BX_ESTORAGE, 0,
+                   "%" PRIu64 " MiB are to be fetched, and where images are kept %" PRIu64
+                   " MiB are free, of which %u stay free",
                    (need >> 20) + ((need & 0xfffff) != 0), room >> 20, SPARE >> 20);
 }
 
@@ -210,7 +220,7 @@ static bool add_blob(struct pull *p, const struct bx_descriptor *d, int index)
             return p->blobs[i].size == d->size;
         }
     }
-    p->blobs[p->n_blobs] = (struct bx_blob){ .size = d->size, .index = index, .fd = -1 };
+    p->blobs[p->n_blobs] = (struct bx_blob){.size = d->size, .index = index, .fd = -1};
     memcpy(p->blobs[p->n_blobs++].digest, d->digest, BX_DIGEST_SIZE);
     return true;
 }
@@ -227,11 +237,13 @@ static int list_blobs(struct pull *p, struct bx_err *err)
     (void)add_blob(p, &m->config, -1);
     for (size_t i = 0; i < m->layer_count; i++) {
         if (!add_blob(p, &m->layers[i], (int)i))
-            return bx_fail(err, BX_EIMAGE, 0, "the manifest names %.19s twice, with two sizes", m->layers[i].digest);
+            return bx_fail(err, BX_EIMAGE, 0, "the manifest names %.19s twice, with two sizes",
+                           m->layers[i].digest);
     }
     for (size_t i = 0; i < m->layer_count; i++)
         bx_status_line(p->status, "layer %zu %s %" PRIu64 " %s", i, m->layers[i].digest, m->layers[i].size,
-                       bx_blob_have(p->place.sha256_fd, m->layers[i].digest, m->layers[i].size) ? "have" : "fetch");
+                       bx_blob_have(p->place.sha256_fd, m->layers[i].digest, m->layers[i].size) ? "have"
+                                                                                                : "fetch");
     bx_status_line(p->status, "config %s %" PRIu64 " %s", m->config.digest, m->config.size,
                    bx_blob_have(p->place.sha256_fd, m->config.digest, m->config.size) ? "have" : "fetch");
     for (size_t i = 0; i < p->n_blobs; i++) {
@@ -252,7 +264,8 @@ static int check_sizes(const struct pull *p, size_t document, struct bx_err *err
     uint64_t sum = document;
 
     if (m->config.size > BX_IMAGE_JSON_MAX)
-        return bx_fail(err, BX_EIMAGE, 0, "its configuration has %" PRIu64 " bytes, more than %u", m->config.size, BX_IMAGE_JSON_MAX);
+        return bx_fail(err, BX_EIMAGE, 0, "its configuration has %" PRIu64 " bytes, more than %u",
+                       m->config.size, BX_IMAGE_JSON_MAX);
     if (bx_add_overflow(sum, m->config.size, &sum))
         sum = UINT64_MAX;
     for (size_t i = 0; i < m->layer_count; i++) {
@@ -260,7 +273,8 @@ static int check_sizes(const struct pull *p, size_t document, struct bx_err *err
             sum = UINT64_MAX;
     }
     if (sum > p->plan->max_bytes)
-        return bx_fail(err, BX_ERESOURCE, 0, "the image has %" PRIu64 " bytes, more than the %" PRIu64 " that are allowed", sum,
+        return bx_fail(err, BX_ERESOURCE, 0,
+                       "the image has %" PRIu64 " bytes, more than the %" PRIu64 " that are allowed", sum,
                        p->plan->max_bytes);
     return 0;
 }
@@ -305,7 +319,8 @@ static void list_platforms(const struct bx_index *x, char *dst, size_t size)
 
         if (!d->os[0] || bx_streq(d->os, "unknown"))
             continue;
-        n = snprintf(dst + at, size - at, "%s%s/%s%s%s", at ? ", " : "", d->os, d->arch, d->variant[0] ? "/" : "", d->variant);
+        n = snprintf(dst + at, size - at, "%s%s/%s%s%s", at ? ", " : "", d->os, d->arch,
+                     d->variant[0] ? "/" : "", d->variant);
         at = n < 0 ? size : at + (size_t)n;
     }
 }
@@ -314,7 +329,7 @@ static int take_index(struct pull *p, const char *text, size_t len, struct bx_er
 {
     const struct bx_pull_plan *plan = p->plan;
     const struct bx_descriptor *d;
-    struct bx_index x = { 0 };
+    struct bx_index x = {0};
     char has[240];
     int r = bx_index_parse(text, len, &x, err);
 
@@ -323,12 +338,13 @@ static int take_index(struct pull *p, const char *text, size_t len, struct bx_er
     d = bx_index_select(&x, plan->os, plan->arch, plan->variant);
     list_platforms(&x, has, sizeof(has));
     if (!d)
-        r = bx_fail(err, BX_EIMAGE, 0, "there is nothing for %s/%s%s%s; it has %s", plan->os, plan->arch, plan->variant[0] ? "/" : "",
-                    plan->variant, has[0] ? has : "no platform at all");
+        r = bx_fail(err, BX_EIMAGE, 0, "there is nothing for %s/%s%s%s; it has %s", plan->os, plan->arch,
+                    plan->variant[0] ? "/" : "", plan->variant, has[0] ? has : "no platform at all");
     else if (++p->depth > NESTED_MAX)
         r = bx_fail(err, BX_EIMAGE, 0, "an index of an index of an index: more than %d levels", NESTED_MAX);
     else if (d->size > BX_IMAGE_JSON_MAX)
-        r = bx_fail(err, BX_EIMAGE, 0, "a manifest has %" PRIu64 " bytes, more than %u", d->size, BX_IMAGE_JSON_MAX);
+        r = bx_fail(err, BX_EIMAGE, 0, "a manifest has %" PRIu64 " bytes, more than %u", d->size,
+                    BX_IMAGE_JSON_MAX);
     if (r == 0) {
         memcpy(p->want, d->digest, BX_DIGEST_SIZE);
         p->want_size = d->size;
@@ -340,8 +356,8 @@ static int take_index(struct pull *p, const char *text, size_t len, struct bx_er
 /* A document that is an index to one reader and a manifest to another is neither. */
 static int check_kind(const char *text, size_t len, struct bx_err *err)
 {
-    const struct bx_json_limits limits = { .bytes = BX_IMAGE_JSON_MAX, .depth = 32, .values = 131072 };
-    bx_cleanup_json struct bx_json root = { 0 };
+    const struct bx_json_limits limits = {.bytes = BX_IMAGE_JSON_MAX, .depth = 32, .values = 131072};
+    bx_cleanup_json struct bx_json root = {0};
     struct bx_json value;
     void *it = NULL;
     bool index = false;
@@ -354,7 +370,8 @@ static int check_kind(const char *text, size_t len, struct bx_err *err)
     }
     while (bx_json_next(&root, &it, &value)) {
         index = index || bx_streq(value.key, "manifests");
-        manifest = manifest || bx_streq(value.key, "layers") || bx_streq(value.key, "fsLayers") || bx_streq(value.key, "config");
+        manifest = manifest || bx_streq(value.key, "layers") || bx_streq(value.key, "fsLayers") ||
+                   bx_streq(value.key, "config");
     }
     return index && manifest ? bx_fail(err, BX_EIMAGE, 0, "a document is both index and manifest") : 0;
 }
@@ -369,7 +386,8 @@ static int take_document(struct pull *p, const char *text, size_t len, struct bx
         return r;
     if (!p->top[0])
         memcpy(p->top, p->digest, BX_DIGEST_SIZE);
-    return bx_doc_kind(text, len) == BX_DOC_INDEX ? take_index(p, text, len, err) : take_manifest(p, text, len, err);
+    return bx_doc_kind(text, len) == BX_DOC_INDEX ? take_index(p, text, len, err)
+                                                  : take_manifest(p, text, len, err);
 }
 
 /* Is what came what was asked for? Its digest to p->digest. */
@@ -381,12 +399,15 @@ static int verify_document(struct pull *p, const struct bx_buf *text, const char
     if (!bx_digest_of(bx_buf_data(text), len, p->digest))
         return bx_fail(err, BX_ERESOURCE, ENOMEM, "hash the manifest");
     if (p->want[0] && strcmp(p->want, p->digest) != 0)
-        return bx_fail(err, BX_EIMAGE, 0, "%s sent another manifest (%.19s) than was asked for (%.19s)", host, p->digest, p->want);
+        return bx_fail(err, BX_EIMAGE, 0, "%s sent another manifest (%.19s) than was asked for (%.19s)", host,
+                       p->digest, p->want);
     if (p->want_size != UINT64_MAX && p->want_size != len)
-        return bx_fail(err, BX_EIMAGE, 0, "a manifest has %zu bytes, the index says %" PRIu64, len, p->want_size);
+        return bx_fail(err, BX_EIMAGE, 0, "a manifest has %zu bytes, the index says %" PRIu64, len,
+                       p->want_size);
     if (!p->want[0] && header && bx_digest_valid(header) && strcmp(header, p->digest) != 0)
-        return bx_fail(err, BX_EIMAGE, 0, "%s sent a manifest whose digest (%.19s) is not the one it tells (%.19s)", host, p->digest,
-                       header);
+        return bx_fail(err, BX_EIMAGE, 0,
+                       "%s sent a manifest whose digest (%.19s) is not the one it tells (%.19s)", host,
+                       p->digest, header);
     return 0;
 }
 
@@ -406,7 +427,8 @@ static void try_next(struct pull *p, const struct bx_err *err)
     fail(p, &why);
 }
 
-static void on_document(void *ud, enum bx_fetch_result result, struct bx_buf *text, const char *digest, const struct bx_err *err)
+static void on_document(void *ud, enum bx_fetch_result result, struct bx_buf *text, const char *digest,
+                        const struct bx_err *err)
 {
     struct pull *p = ud;
     struct bx_err why = *err;
@@ -433,7 +455,8 @@ static int fetch_document(struct pull *p, struct bx_err *err)
 {
     struct bx_endpoint *e = &p->endpoints[p->endpoint];
     bx_cleanup_free char *url = bx_endpoint_url(e, "manifests", p->want[0] ? p->want : p->plan->tag);
-    struct bx_fetch_spec spec = { .endpoint = e, .url = url, .accept = ACCEPT, .retries = p->plan->retries, .index = -1 };
+    struct bx_fetch_spec spec = {
+        .endpoint = e, .url = url, .accept = ACCEPT, .retries = p->plan->retries, .index = -1};
 
     if (!url)
         return bx_fail(err, BX_ERESOURCE, ENOMEM, "fetch");
@@ -450,7 +473,8 @@ static int known_document(struct pull *p, struct bx_err *err)
 
     if (!p->want[0] || bx_blob_read(p->place.blobs_fd, p->want, BX_IMAGE_JSON_MAX, &text, &len, NULL) < 0)
         return 0;
-    if (!bx_digest_of(text, len, p->digest) || strcmp(p->digest, p->want) != 0 || (p->want_size != UINT64_MAX && p->want_size != len)) {
+    if (!bx_digest_of(text, len, p->digest) || strcmp(p->digest, p->want) != 0 ||
+        (p->want_size != UINT64_MAX && p->want_size != len)) {
         (void)unlinkat(p->place.sha256_fd, p->want + 7, 0); /* spoilt */
         return 0;
     }
@@ -494,7 +518,8 @@ static void on_timeout(struct bx_source *s, void *ud)
     struct bx_err err = BX_ERR_INIT;
 
     (void)s;
-    bx_fail(&err, BX_ENETWORK, 0, "not here after %u s; what has come is kept, and the next pull goes on from there",
+    bx_fail(&err, BX_ENETWORK, 0,
+            "not here after %u s; what has come is kept, and the next pull goes on from there",
             (p->plan->timeout_ms + 999) / 1000);
     fail(p, &err);
 }
@@ -537,7 +562,7 @@ static int set_up(struct pull *p, int blobs_fd, struct bx_err *err)
 
 int bx_pull_image(const struct bx_pull_plan *plan, int blobs_fd, int status_fd, bx_pull_ready_fn *ready)
 {
-    struct pull p = { .plan = plan, .want_size = UINT64_MAX };
+    struct pull p = {.plan = plan, .want_size = UINT64_MAX};
     struct bx_err err = BX_ERR_INIT;
     int r;
 

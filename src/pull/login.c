@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * login.c - what answers a challenge of a registry: the user's name and password, or a token of the service that the registry names.
+ * login.c - what answers a challenge of a registry: the user's name and password, or a token of the service
+ * that the registry names.
  *
- * The credentials of an endpoint go to that endpoint and to the token service it names, and only with as much encryption as the
- * endpoint itself. The token that comes back goes to the endpoint alone. (Distribution specification, "Token Authentication" and
- * "OAuth2 Token Authentication".)
+ * The credentials of an endpoint go to that endpoint and to the token service it names, and only with as much
+ * encryption as the endpoint itself. The token that comes back goes to the endpoint alone. (Distribution
+ * specification, "Token Authentication" and "OAuth2 Token Authentication".)
  */
 #include <errno.h>
 #include <openssl/evp.h>
@@ -18,7 +19,7 @@
 #include "pull/url.h"
 
 #define TOKEN_ANSWER_MAX (64 * 1024)
-#define CLIENT_ID "boxlite"
+#define CLIENT_ID        "boxlite"
 
 /* "Basic ...": heap. */
 static char *basic_header(const struct bx_pull_endpoint *conf)
@@ -47,7 +48,8 @@ static void set_authorization(struct bx_endpoint *e, char *header)
 
 /* --- tokens --- */
 
-static void on_token(void *ud, enum bx_fetch_result result, struct bx_buf *text, const char *digest, const struct bx_err *err)
+static void on_token(void *ud, enum bx_fetch_result result, struct bx_buf *text, const char *digest,
+                     const struct bx_err *err)
 {
     struct bx_endpoint *e = ud;
     struct bx_err why = *err;
@@ -55,7 +57,8 @@ static void on_token(void *ud, enum bx_fetch_result result, struct bx_buf *text,
     char *header = NULL;
 
     (void)digest;
-    if (result == BX_FETCH_OK && bx_token_parse((const char *)bx_buf_data(text), bx_buf_len(text), &token, &why) == 0) {
+    if (result == BX_FETCH_OK &&
+        bx_token_parse((const char *)bx_buf_data(text), bx_buf_len(text), &token, &why) == 0) {
         header = bx_strf("Bearer %s", token);
         if (!header)
             bx_fail(&why, BX_ERESOURCE, ENOMEM, "log in");
@@ -73,7 +76,8 @@ static void on_token(void *ud, enum bx_fetch_result result, struct bx_buf *text,
 /* Each scope as a parameter of its own. */
 static char *add_scopes(char *url, const struct bx_endpoint *e, const struct bx_challenge *c)
 {
-    bx_cleanup_free char *scopes = c->scope[0] ? strdup(c->scope) : bx_strf("repository:%s:pull", e->repository);
+    bx_cleanup_free char *scopes =
+        c->scope[0] ? strdup(c->scope) : bx_strf("repository:%s:pull", e->repository);
     char *save = NULL;
 
     if (!scopes) {
@@ -85,12 +89,12 @@ static char *add_scopes(char *url, const struct bx_endpoint *e, const struct bx_
     return url;
 }
 
-static int get_token(struct bx_fetcher *f, struct bx_endpoint *e, const struct bx_challenge *c, char *realm, unsigned retries,
-                     struct bx_err *err)
+static int get_token(struct bx_fetcher *f, struct bx_endpoint *e, const struct bx_challenge *c, char *realm,
+                     unsigned retries, struct bx_err *err)
 {
     bx_cleanup_free char *authorization = e->conf->username ? basic_header(e->conf) : NULL;
     bx_cleanup_free char *url = realm;
-    struct bx_fetch_spec spec = { .endpoint = e, .no_login = true, .retries = retries, .index = -1 };
+    struct bx_fetch_spec spec = {.endpoint = e, .no_login = true, .retries = retries, .index = -1};
 
     if (c->service[0])
         url = bx_url_add_query(url, "service", c->service);
@@ -106,15 +110,19 @@ static int get_token(struct bx_fetcher *f, struct bx_endpoint *e, const struct b
 }
 
 /* A form is a query without the question mark. */
-static int post_token(struct bx_fetcher *f, struct bx_endpoint *e, const struct bx_challenge *c, char *realm, unsigned retries,
-                      struct bx_err *err)
+static int post_token(struct bx_fetcher *f, struct bx_endpoint *e, const struct bx_challenge *c, char *realm,
+                      unsigned retries, struct bx_err *err)
 {
     bx_cleanup_free char *url = realm;
     bx_cleanup_free char *form = strdup("");
-    bx_cleanup_free char *scope = c->scope[0] ? strdup(c->scope) : bx_strf("repository:%s:pull", e->repository);
-    struct bx_fetch_spec spec = { .endpoint = e, .no_login = true, .retries = retries, .index = -1 };
-    const char *const fields[][2] = { { "grant_type", "refresh_token" }, { "service", c->service }, { "client_id", CLIENT_ID },
-                                      { "scope", scope }, { "refresh_token", e->conf->identity_token } };
+    bx_cleanup_free char *scope =
+        c->scope[0] ? strdup(c->scope) : bx_strf("repository:%s:pull", e->repository);
+    struct bx_fetch_spec spec = {.endpoint = e, .no_login = true, .retries = retries, .index = -1};
+    const char *const fields[][2] = {{"grant_type", "refresh_token"},
+                                     {"service", c->service},
+                                     {"client_id", CLIENT_ID},
+                                     {"scope", scope},
+                                     {"refresh_token", e->conf->identity_token}};
     int r;
 
     for (size_t i = 0; form && scope && i < BX_ARRAY_SIZE(fields); i++)
@@ -128,17 +136,20 @@ static int post_token(struct bx_fetcher *f, struct bx_endpoint *e, const struct 
     return r;
 }
 
-static int start_token(struct bx_fetcher *f, struct bx_endpoint *e, const struct bx_challenge *c, unsigned retries, struct bx_err *err)
+static int start_token(struct bx_fetcher *f, struct bx_endpoint *e, const struct bx_challenge *c,
+                       unsigned retries, struct bx_err *err)
 {
     char *realm = NULL;
     int r;
 
     if (c->cut)
-        return bx_fail(err, BX_ENETWORK, 0, "%s asks for a login with parameters that are too long", e->conf->host);
+        return bx_fail(err, BX_ENETWORK, 0, "%s asks for a login with parameters that are too long",
+                       e->conf->host);
     r = bx_url_realm(e->base, c->realm, &realm, err);
     if (r < 0)
         return r;
-    return e->conf->identity_token ? post_token(f, e, c, realm, retries, err) : get_token(f, e, c, realm, retries, err);
+    return e->conf->identity_token ? post_token(f, e, c, realm, retries, err)
+                                   : get_token(f, e, c, realm, retries, err);
 }
 
 /* --- deciding --- */
@@ -166,7 +177,8 @@ static int start_basic(struct bx_fetcher *f, struct bx_endpoint *e, struct bx_er
     return 0;
 }
 
-int bx_login_start(struct bx_fetcher *f, struct bx_endpoint *e, const struct bx_challenge *c, unsigned retries, struct bx_err *err)
+int bx_login_start(struct bx_fetcher *f, struct bx_endpoint *e, const struct bx_challenge *c,
+                   unsigned retries, struct bx_err *err)
 {
     const struct bx_pull_endpoint *conf = e->conf;
 
@@ -177,8 +189,10 @@ int bx_login_start(struct bx_fetcher *f, struct bx_endpoint *e, const struct bx_
     if (!c->basic)
         return bx_fail(err, BX_EIMAGE, 0, "%s asks for a login of a kind that is not known", conf->host);
     if (!conf->username)
-        return bx_fail(err, BX_EIMAGE, 0, "%s asks for a user name and password, and none was given for it", conf->host);
+        return bx_fail(err, BX_EIMAGE, 0, "%s asks for a user name and password, and none was given for it",
+                       conf->host);
     if (e->authorization && e->generation > 0)
-        return bx_fail(err, BX_EIMAGE, 0, "%s does not accept the user name and password that were given for it", conf->host);
+        return bx_fail(err, BX_EIMAGE, 0,
+                       "%s does not accept the user name and password that were given for it", conf->host);
     return start_basic(f, e, err);
 }

@@ -2,11 +2,12 @@
 /*
  * main.c - boxlite-pull: fetches an image from a registry into the blob store, in a jail.
  *
- *   boxlite-pull --plan-fd N         started by libboxlite (host/pull_plan.h): reads its plan, and starts itself again as
- *   boxlite-pull --jailed WHERE      which does the work: WHERE is "root" or "bare" (confine.h)
+ *   boxlite-pull --plan-fd N      started by libboxlite (host/pull_plan.h): reads its plan, starts itself as
+ *   boxlite-pull --jailed WHERE   which does the work: WHERE is "root" or "bare" (confine.h)
  *
- * The outer process never reads a byte of a stranger: it makes the jail, waits, and says how it ended when the jailed one could
- * not. Exit code 0 after `ok`, 1 after `error`, 2 when the arguments make no sense, 3 when nobody reads the answer.
+ * The outer process never reads a byte of a stranger: it makes the jail, waits, and says how it ended when
+ * the jailed one could not. Exit code 0 after `ok`, 1 after `error`, 2 when the arguments make no sense, 3
+ * when nobody reads the answer.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -28,7 +29,8 @@
 #include "pull/status.h"
 
 #ifdef BX_SANITIZED
-/* The leak checker needs what the filter forbids, and a pull ends with everything still in use; handlers of signals are libc's. */
+/* The leak checker needs what the filter forbids, and a pull ends with everything still in use; handlers of
+ * signals are libc's. */
 __attribute__((visibility("default"))) const char *__asan_default_options(void);
 const char *__asan_default_options(void)
 {
@@ -87,9 +89,11 @@ static int run_outer(int plan_fd)
     if (r == 0 || r == 1 || r == BX_PULL_EXIT_UNREAD)
         return r;
     if (r == 128 + SIGSYS)
-        bx_fail(&err, BX_EINTERNAL, 0, "%s: the program that pulls was ended: it did what its jail forbids", plan.name);
+        bx_fail(&err, BX_EINTERNAL, 0, "%s: the program that pulls was ended: it did what its jail forbids",
+                plan.name);
     else if (r > 128)
-        bx_fail(&err, BX_EINTERNAL, 0, "%s: the program that pulls was ended by signal %d", plan.name, r - 128);
+        bx_fail(&err, BX_EINTERNAL, 0, "%s: the program that pulls was ended by signal %d", plan.name,
+                r - 128);
     else if (r > 0)
         bx_fail(&err, BX_EINTERNAL, 0, "%s: the program that pulls ended with code %d", plan.name, r);
     else
@@ -139,7 +143,8 @@ int main(int argc, char **argv)
         (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
         return run_outer((int)fd);
     }
-    if (bx_streq(argv[1], "--jailed") && (bx_streq(argv[2], BX_PULL_IN_ROOT) || bx_streq(argv[2], BX_PULL_BARE)))
+    if (bx_streq(argv[1], "--jailed") &&
+        (bx_streq(argv[2], BX_PULL_IN_ROOT) || bx_streq(argv[2], BX_PULL_BARE)))
         _exit(run_jailed(bx_streq(argv[2], BX_PULL_IN_ROOT))); /* threads may still wait */
     return usage();
 }

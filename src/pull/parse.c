@@ -119,7 +119,7 @@ static bool take_number(const char **s, uint64_t *ret)
 bool bx_retry_after_parse(const char *value, int64_t now, uint64_t *ret_seconds)
 {
     const char *s = value + strspn(value, SPACE);
-    struct tm tm = { 0 };
+    struct tm tm = {0};
     uint64_t n;
     const char *end;
     int64_t then;
@@ -175,8 +175,8 @@ static bool fits_header(const char *s)
 
 int bx_token_parse(const char *json, size_t len, char **ret, struct bx_err *err)
 {
-    const struct bx_json_limits limits = { .bytes = 64 * 1024, .depth = 8, .values = 1024 };
-    bx_cleanup_json struct bx_json root = { 0 };
+    const struct bx_json_limits limits = {.bytes = 64 * 1024, .depth = 8, .values = 1024};
+    bx_cleanup_json struct bx_json root = {0};
     const char *token = NULL;
     int r = bx_json_parse(json, len, &limits, "token", &root, err);
 
@@ -187,14 +187,15 @@ int bx_token_parse(const char *json, size_t len, char **ret, struct bx_err *err)
     if (r < 0)
         return r;
     if (!token || !fits_header(token))
-        return bx_json_fail(&root, err, token && *token ? "has characters that no header may hold" : "is missing");
+        return bx_json_fail(&root, err,
+                            token && *token ? "has characters that no header may hold" : "is missing");
     *ret = strdup(token);
     return *ret ? 0 : bx_fail(err, BX_ERESOURCE, 0, "out of memory");
 }
 
 void bx_error_text(const char *body, size_t len, char *dst, size_t size)
 {
-    bx_cleanup_json struct bx_json root = { 0 };
+    bx_cleanup_json struct bx_json root = {0};
     struct bx_json errors;
     const char *text = NULL;
     size_t n = 0;
@@ -253,18 +254,24 @@ int bx_layer_type_check(const char *media_type, struct bx_err *err)
         return 0;
     if (strstr(media_type, "foreign") || strstr(media_type, "nondistributable"))
         return refuse_type("a layer", media_type,
-                           "it would have to be fetched from an address that the image names, and only the registry that was "
-                           "named is asked", err);
+                           "it would have to be fetched from an address that the image names, and only the "
+                           "registry that was "
+                           "named is asked",
+                           err);
     return refuse_type("a layer", media_type, "this is no layer of files in a packing that is known", err);
 }
 
 int bx_config_type_check(const char *media_type, struct bx_err *err)
 {
     static const char *const types[] = {
-        "", "application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json",
+        "",
+        "application/vnd.oci.image.config.v1+json",
+        "application/vnd.docker.container.image.v1+json",
         "application/octet-stream", /* some old tools */
         NULL,
     };
 
-    return one_of(media_type, types) ? 0 : refuse_type("its configuration", media_type, "this is an artifact, not an image", err);
+    return one_of(media_type, types)
+               ? 0
+               : refuse_type("its configuration", media_type, "this is an artifact, not an image", err);
 }

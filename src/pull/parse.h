@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * parse.h - what registries say outside of image documents: challenges, ranges, waiting times, tokens, errors, media types.
+ * parse.h - what registries say outside of image documents: challenges, ranges, waiting times, tokens,
+ * errors, media types.
  *
- * Pure functions over hostile text: bounded, no allocation but where said, nothing is believed beyond its grammar.
+ * Pure functions over hostile text: bounded, no allocation but where said, nothing is believed beyond its
+ * grammar.
  */
 #ifndef BX_PULL_PARSE_H
 #define BX_PULL_PARSE_H
@@ -22,14 +24,16 @@ struct bx_challenge {
     char service[512];
     char scope[2048];
 };
-/* Adds what one header says; schemes that are not known and broken parts are passed over. The first Bearer wins. */
+/* Adds what one header says; schemes that are not known and broken parts are passed over. The first Bearer
+ * wins. */
 void bx_challenge_add(struct bx_challenge *c, const char *value);
 
-/* "30" or an HTTP date (RFC 9110 section 5.6.7, the preferred form): seconds from `now` (Unix time), 0 when past. False when
- * it is neither. */
+/* "30" or an HTTP date (RFC 9110 section 5.6.7, the preferred form): seconds from `now` (Unix time), 0 when
+ * past. False when it is neither. */
 bool bx_retry_after_parse(const char *value, int64_t now, uint64_t *ret_seconds);
 
-/* "bytes FIRST-LAST/TOTAL"; TOTAL may be "*": UINT64_MAX. False when it is not this or FIRST > LAST or LAST >= TOTAL. */
+/* "bytes FIRST-LAST/TOTAL"; TOTAL may be "*": UINT64_MAX. False when it is not this or FIRST > LAST or LAST
+ * >= TOTAL. */
 struct bx_content_range {
     uint64_t first, last, total;
 };

@@ -18,7 +18,7 @@
 #include "host/pull_plan.h"
 
 #define WAITING_MAX (2 * BX_PULL_LINE_MAX * 1024) /* a line for each of 512 layers, twice over */
-#define FLUSH_MS 10000
+#define FLUSH_MS    10000
 
 struct bx_status {
     int fd;
@@ -106,7 +106,7 @@ void bx_status_error(struct bx_status *s, const struct bx_err *err)
 void bx_status_end(struct bx_status *s)
 {
     int64_t deadline = bx_now() + FLUSH_MS * BX_MSEC;
-    struct pollfd p = { .fd = s->fd, .events = POLLOUT };
+    struct pollfd p = {.fd = s->fd, .events = POLLOUT};
 
     s->ended = true;
     push(s);

@@ -2,8 +2,9 @@
 /*
  * status.h - the lines of host/pull_plan.h on their way to the library.
  *
- * Writing never blocks: what the pipe does not take waits in a bounded buffer; progress that the library is too slow for is left out.
- * When nobody reads any more the process ends at once: the pull has lost its purpose, and its partial files stay for the next one.
+ * Writing never blocks: what the pipe does not take waits in a bounded buffer; progress that the library is
+ * too slow for is left out. When nobody reads any more the process ends at once: the pull has lost its
+ * purpose, and its partial files stay for the next one.
  */
 #ifndef BX_PULL_STATUS_H
 #define BX_PULL_STATUS_H

@@ -16,7 +16,7 @@ static inline void curl_free_p(char **p)
     curl_free(*p);
 }
 
-#define CLEANUP_URL BX_CLEANUP(curl_url_cleanup_p)
+#define CLEANUP_URL  BX_CLEANUP(curl_url_cleanup_p)
 #define CLEANUP_PART BX_CLEANUP(curl_free_p)
 
 static CURLU *parse(const char *url)
@@ -99,12 +99,14 @@ static int move(CURLU *u, const char *base, const char *to, const char *what, ch
 
     bx_url_host(base, host, sizeof(host));
     bx_str_printable(shown, sizeof(shown), to, strcspn(to, "?#")); /* what follows may be a secret */
-    if (!plain_ascii(to) || curl_url_set(u, CURLUPART_URL, to, CURLU_DISALLOW_USER | CURLU_ALLOW_SPACE | CURLU_URLENCODE) || !is_web(u) ||
-        !reads_back(u))
+    if (!plain_ascii(to) ||
+        curl_url_set(u, CURLUPART_URL, to, CURLU_DISALLOW_USER | CURLU_ALLOW_SPACE | CURLU_URLENCODE) ||
+        !is_web(u) || !reads_back(u))
         return bx_fail(err, BX_ENETWORK, 0, "%s %s an address that is not followed: %s", host, what, shown);
     if (was_https && !is_https(u))
-        return bx_fail(err, BX_ENETWORK, 0, "%s, reached by https, %s an address without encryption, which is not followed: %s", host,
-                       what, shown);
+        return bx_fail(err, BX_ENETWORK, 0,
+                       "%s, reached by https, %s an address without encryption, which is not followed: %s",
+                       host, what, shown);
     return take_url(u, ret, err);
 }
 
@@ -130,7 +132,7 @@ int bx_url_realm(const char *base, const char *realm, char **ret, struct bx_err 
 
 bool bx_url_same_origin(const char *a, const char *b)
 {
-    static const CURLUPart parts[] = { CURLUPART_SCHEME, CURLUPART_HOST, CURLUPART_PORT };
+    static const CURLUPart parts[] = {CURLUPART_SCHEME, CURLUPART_HOST, CURLUPART_PORT};
     CLEANUP_URL CURLU *ua = parse(a);
     CLEANUP_URL CURLU *ub = parse(b);
 
@@ -161,7 +163,8 @@ bool bx_url_is_loopback(const char *url)
     CLEANUP_URL CURLU *u = parse(url);
     CLEANUP_PART char *host = u ? part(u, CURLUPART_HOST) : NULL;
 
-    return host && (strcasecmp(host, "localhost") == 0 || bx_starts_with(host, "127.") || bx_streq(host, "[::1]"));
+    return host &&
+           (strcasecmp(host, "localhost") == 0 || bx_starts_with(host, "127.") || bx_streq(host, "[::1]"));
 }
 
 char *bx_url_add_query(char *url, const char *name, const char *value)

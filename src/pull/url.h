@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* url.h - addresses: where a redirect leads, whether two are at one place. libcurl's own parser, so that nobody reads an address
- * in another way than the one who connects. */
+/* url.h - addresses: where a redirect leads, whether two are at one place. libcurl's own parser, so that
+ * nobody reads an address in another way than the one who connects. */
 #ifndef BX_PULL_URL_H
 #define BX_PULL_URL_H
 
@@ -12,8 +12,8 @@
 #define BX_URL_MAX 16384
 
 /*
- * The address that `location` means when it is seen at `base`: heap. Only http and https, no user in it, and never from https
- * to http: refused with the reason.
+ * The address that `location` means when it is seen at `base`: heap. Only http and https, no user in it, and
+ * never from https to http: refused with the reason.
  */
 int bx_url_follow(const char *base, const char *location, char **ret, struct bx_err *err);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* work.c - see work.h. The thread writes the address of its piece of work into a pipe: smaller than PIPE_BUF, so whole. */
+/* work.c - see work.h. The thread writes the address of its piece of work into a pipe: smaller than PIPE_BUF,
+ * so whole. */
 #include "pull/work.h"
 
 #include <errno.h>
@@ -61,7 +62,8 @@ struct bx_work_pool *bx_work_pool_new(struct bx_loop *loop)
     p->read_fd = ends[0];
     p->write_fd = ends[1];
     if (bx_fd_nonblock(p->read_fd, true) == 0 && pthread_attr_init(&p->attr) == 0 &&
-        pthread_attr_setdetachstate(&p->attr, PTHREAD_CREATE_DETACHED) == 0 && pthread_attr_setstacksize(&p->attr, STACK_SIZE) == 0)
+        pthread_attr_setdetachstate(&p->attr, PTHREAD_CREATE_DETACHED) == 0 &&
+        pthread_attr_setstacksize(&p->attr, STACK_SIZE) == 0)
         p->source = bx_loop_add_fd(loop, p->read_fd, BX_READ, on_pipe, p);
     if (p->source)
         return p;
@@ -79,7 +81,7 @@ int bx_work_start(struct bx_work_pool *p, bx_work_fn *fn, bx_work_fn *done, void
 
     if (!w)
         return bx_fail(err, BX_ERESOURCE, ENOMEM, "start a thread");
-    *w = (struct work){ .pool = p, .fn = fn, .done = done, .ud = ud };
+    *w = (struct work){.pool = p, .fn = fn, .done = done, .ud = ud};
     e = pthread_create(&thread, &p->attr, run, w);
     if (e)
         free(w);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * work.h - what blocks, beside the loop: waiting for a lock, hashing what a killed pull left, syncing to the disk.
+ * work.h - what blocks, beside the loop: waiting for a lock, hashing what a killed pull left, syncing to the
+ * disk.
  *
- * A piece of work runs on a thread of its own; its end is an event of the loop. The work touches nothing but its own `ud`, which the
- * loop leaves alone until then. There is no cancelling: the process ends instead.
+ * A piece of work runs on a thread of its own; its end is an event of the loop. The work touches nothing but
+ * its own `ud`, which the loop leaves alone until then. There is no cancelling: the process ends instead.
  */
 #ifndef BX_PULL_WORK_H
 #define BX_PULL_WORK_H

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a registry says outside of documents. The first byte says what the rest is: a challenge (several headers, by line), a Content-Range, a
- * Retry-After, a token, an error, a media type, a redirect (base and location, by line). What is taken keeps its promises: fields that fit,
- * ranges that make sense, tokens without a byte that no header holds, addresses that are never less encrypted than before.
+ * What a registry says outside of documents. The first byte says what the rest is: a challenge (several
+ * headers, by line), a Content-Range, a Retry-After, a token, an error, a media type, a redirect (base and
+ * location, by line). What is taken keeps its promises: fields that fit, ranges that make sense, tokens
+ * without a byte that no header holds, addresses that are never less encrypted than before.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -17,12 +18,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void challenge(char *text)
 {
-    struct bx_challenge c = { 0 };
+    struct bx_challenge c = {0};
     char *save = NULL;
 
     for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
         bx_challenge_add(&c, line);
-    bx_assert(memchr(c.realm, 0, sizeof(c.realm)) && memchr(c.service, 0, sizeof(c.service)) && memchr(c.scope, 0, sizeof(c.scope)));
+    bx_assert(memchr(c.realm, 0, sizeof(c.realm)) && memchr(c.service, 0, sizeof(c.service)) &&
+              memchr(c.scope, 0, sizeof(c.scope)));
     bx_assert(c.bearer == (c.realm[0] != '\0'));
 }
 
@@ -72,7 +74,8 @@ static void media_type(const char *text)
 
 static void address(const char *location)
 {
-    static const char *const bases[] = { "https://registry.example/v2/a/blobs/sha256:0", "http://127.0.0.1:5000/v2/" };
+    static const char *const bases[] = {"https://registry.example/v2/a/blobs/sha256:0",
+                                        "http://127.0.0.1:5000/v2/"};
 
     for (size_t i = 0; i < BX_ARRAY_SIZE(bases); i++) {
         bx_cleanup_free char *to = NULL;

@@ -16,8 +16,8 @@
 /* Entries are "os/arch/variant"; ids are their positions. The one that is chosen, or -1. */
 static int choose(const char *const *entries, const char *os, const char *arch, const char *variant)
 {
-    struct bx_descriptor items[8] = { { { 0 } } };
-    struct bx_index index = { .items = items };
+    struct bx_descriptor items[8] = {{{0}}};
+    struct bx_index index = {.items = items};
     const struct bx_descriptor *d;
 
     for (; entries[index.count]; index.count++) {
@@ -31,7 +31,7 @@ static int choose(const char *const *entries, const char *os, const char *arch, 
 
 static void the_platform_is_found(void **state)
 {
-    const char *const entries[] = { "unknown/unknown", "windows/amd64", "linux/s390x", "linux/amd64", NULL };
+    const char *const entries[] = {"unknown/unknown", "windows/amd64", "linux/s390x", "linux/amd64", NULL};
 
     assert_int_equal(choose(entries, "linux", "amd64", ""), 3);
     assert_int_equal(choose(entries, "linux", "arm64", ""), -1);
@@ -40,8 +40,8 @@ static void the_platform_is_found(void **state)
 
 static void the_highest_variant_that_runs_is_taken(void **state)
 {
-    const char *const arm[] = { "linux/arm/v5", "linux/arm/v7", "linux/arm/v6", NULL };
-    const char *const amd[] = { "linux/amd64/v3", "linux/amd64", "linux/amd64/v2", NULL };
+    const char *const arm[] = {"linux/arm/v5", "linux/arm/v7", "linux/arm/v6", NULL};
+    const char *const amd[] = {"linux/amd64/v3", "linux/amd64", "linux/amd64/v2", NULL};
 
     assert_int_equal(choose(arm, "linux", "arm", "v7"), 1);
     assert_int_equal(choose(arm, "linux", "arm", "v6"), 2);
@@ -56,8 +56,8 @@ static void the_highest_variant_that_runs_is_taken(void **state)
 
 static void arm64_is_v8_whether_it_says_so_or_not(void **state)
 {
-    const char *const said[] = { "linux/arm64/v9", "linux/arm64/v8", NULL };
-    const char *const unsaid[] = { "linux/arm64", NULL };
+    const char *const said[] = {"linux/arm64/v9", "linux/arm64/v8", NULL};
+    const char *const unsaid[] = {"linux/arm64", NULL};
 
     assert_int_equal(choose(said, "linux", "arm64", ""), 1);
     assert_int_equal(choose(said, "linux", "arm64", "v8"), 1);
@@ -67,7 +67,7 @@ static void arm64_is_v8_whether_it_says_so_or_not(void **state)
 
 static void variants_of_another_spelling_fit_only_themselves(void **state)
 {
-    const char *const entries[] = { "linux/arm/odd", "linux/arm", NULL };
+    const char *const entries[] = {"linux/arm/odd", "linux/arm", NULL};
 
     assert_int_equal(choose(entries, "linux", "arm", "odd"), 0);
     assert_int_equal(choose(entries, "linux", "arm", "other"), 1);
@@ -76,8 +76,8 @@ static void variants_of_another_spelling_fit_only_themselves(void **state)
 
 static void an_entry_without_platform_is_the_last_resort(void **state)
 {
-    struct bx_descriptor items[2] = { { { 0 } } };
-    struct bx_index index = { .items = items, .count = 2 };
+    struct bx_descriptor items[2] = {{{0}}};
+    struct bx_index index = {.items = items, .count = 2};
 
     (void)snprintf(items[1].os, sizeof(items[1].os), "linux");
     (void)snprintf(items[1].arch, sizeof(items[1].arch), "amd64");

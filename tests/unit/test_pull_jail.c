@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What boxlite-pull may still do behind its filters, and Landlock where there is no root of its own: tried in children. */
+/* What boxlite-pull may still do behind its filters, and Landlock where there is no root of its own: tried in
+ * children. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -59,9 +60,11 @@ static int families(void *ud)
     lock();
     if (TRY(socket(AF_INET, SOCK_STREAM, 0)) || TRY(socket(AF_INET6, SOCK_DGRAM, 0)))
         return 1;
-    if (TRY(socket(AF_UNIX, SOCK_STREAM, 0)) != EAFNOSUPPORT || TRY(socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE)) != EAFNOSUPPORT)
+    if (TRY(socket(AF_UNIX, SOCK_STREAM, 0)) != EAFNOSUPPORT ||
+        TRY(socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE)) != EAFNOSUPPORT)
         return 2;
-    if (TRY(socket(AF_PACKET, SOCK_RAW, 0)) != EAFNOSUPPORT || TRY(socket(AF_VSOCK, SOCK_STREAM, 0)) != EAFNOSUPPORT ||
+    if (TRY(socket(AF_PACKET, SOCK_RAW, 0)) != EAFNOSUPPORT ||
+        TRY(socket(AF_VSOCK, SOCK_STREAM, 0)) != EAFNOSUPPORT ||
         TRY(socket(AF_ALG, SOCK_SEQPACKET, 0)) != EAFNOSUPPORT)
         return 3;
     return 0;
@@ -73,7 +76,8 @@ static int executable_memory(void *ud)
 
     (void)ud;
     lock();
-    if (mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED || errno != EACCES)
+    if (mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED ||
+        errno != EACCES)
         return 1;
     p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED)
@@ -83,7 +87,7 @@ static int executable_memory(void *ud)
 
 static int run_program(void *ud)
 {
-    char *argv[] = { (char *)ud, NULL };
+    char *argv[] = {(char *)ud, NULL};
 
     lock();
     execv(argv[0], argv);
@@ -92,7 +96,7 @@ static int run_program(void *ud)
 
 static int listen_on_port(void *ud)
 {
-    struct sockaddr_in any = { .sin_family = AF_INET };
+    struct sockaddr_in any = {.sin_family = AF_INET};
     int fd;
 
     (void)ud;
@@ -135,7 +139,7 @@ static void memory_cannot_be_made_executable(void **state)
 
 static void programs_ports_processes_and_signals_end_it(void **state)
 {
-    assert_int_equal(in_child(run_program, (char *)(uintptr_t)"/bin/true"), 128 + SIGSYS);
+    assert_int_equal(in_child(run_program, (char *)(uintptr_t) "/bin/true"), 128 + SIGSYS);
     assert_int_equal(in_child(listen_on_port, NULL), 128 + SIGSYS);
     assert_int_equal(in_child(make_process, NULL), 128 + SIGSYS);
     assert_int_equal(in_child(kill_somebody, NULL), 128 + SIGSYS);
@@ -146,7 +150,7 @@ static void programs_ports_processes_and_signals_end_it(void **state)
 
 struct place {
     char dir[64];
-    int fd;      /* of dir/blobs */
+    int fd; /* of dir/blobs */
     int ruleset;
 };
 
@@ -172,14 +176,16 @@ static int work_in_the_store(void *ud)
 static int look_outside(void *ud)
 {
     struct place *p = ud;
-    struct sockaddr_in port = { .sin_family = AF_INET };
+    struct sockaddr_in port = {.sin_family = AF_INET};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || bx_landlock_restrict(p->ruleset))
         return 120;
-    if (TRY(openat(p->fd, "../secret", O_RDONLY | O_CLOEXEC)) != EACCES || TRY(openat(p->fd, "../../../etc/passwd", O_RDONLY | O_CLOEXEC)) != EACCES)
+    if (TRY(openat(p->fd, "../secret", O_RDONLY | O_CLOEXEC)) != EACCES ||
+        TRY(openat(p->fd, "../../../etc/passwd", O_RDONLY | O_CLOEXEC)) != EACCES)
         return 1;
-    if (TRY(openat(p->fd, "../new", O_RDWR | O_CREAT | O_CLOEXEC, 0600)) != EACCES || TRY(symlinkat("x", p->fd, "link")) != EACCES)
+    if (TRY(openat(p->fd, "../new", O_RDWR | O_CREAT | O_CLOEXEC, 0600)) != EACCES ||
+        TRY(symlinkat("x", p->fd, "link")) != EACCES)
         return 2;
     port.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     if (bx_landlock_abi() >= 4 && TRY(bind(fd, (struct sockaddr *)&port, sizeof(port))) != EACCES)
@@ -192,10 +198,11 @@ static void without_namespaces_the_store_is_all_there_is(void **state)
 {
     char blobs[80];
     char secret[80];
-    const struct bx_jail_mount mounts[] = { { .kind = BX_JAIL_BIND, .source = "/etc/hosts" },
-                                            { .kind = BX_JAIL_BIND, .source = blobs, .target = "/blobs", .writable = true } };
-    struct bx_jail_plan plan = { .layers = BX_JAIL_LANDLOCK, .mounts = mounts, .n_mounts = 2 };
-    struct place p = { .dir = "/tmp/bx-pull-jail-XXXXXX" };
+    const struct bx_jail_mount mounts[] = {
+        {.kind = BX_JAIL_BIND, .source = "/etc/hosts"},
+        {.kind = BX_JAIL_BIND, .source = blobs, .target = "/blobs", .writable = true}};
+    struct bx_jail_plan plan = {.layers = BX_JAIL_LANDLOCK, .mounts = mounts, .n_mounts = 2};
+    struct place p = {.dir = "/tmp/bx-pull-jail-XXXXXX"};
 
     if (bx_landlock_abi() < 2)
         skip();

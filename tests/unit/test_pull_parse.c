@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What registries say outside of documents: challenges, ranges, waiting times, tokens, errors, media types, addresses. */
+/* What registries say outside of documents: challenges, ranges, waiting times, tokens, errors, media types,
+ * addresses. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -22,39 +23,40 @@ static void challenges_are_read(void **state)
         bool basic, bearer;
         const char *realm, *service, *scope;
     } rows[] = {
-        { "Basic realm=\"x\"", true, false, "", "", "" },
-        { "basic", true, false, "", "", "" },
-        { "Bearer realm=\"https://a/t\",service=\"s\",scope=\"repository:a/b:pull\"", false, true, "https://a/t", "s", "repository:a/b:pull" },
-        { "bearer realm = https://a , service=s", false, true, "https://a", "s", "" },
-        { "Bearer scope=\"a b\", realm=\"a\\\"b\\\\c\"", false, true, "a\"b\\c", "", "a b" },
-        { "Basic realm=\"r\", Bearer realm=\"t\", service=\"s\"", true, true, "t", "s", "" },
-        { "Bearer realm=\"t\", Basic realm=\"r\"", true, true, "t", "", "" },
-        { "Bearer realm=\"first\", Bearer realm=\"second\"", false, true, "first", "", "" },
-        { "Negotiate YII=, Basic realm=\"r\"", true, false, "", "", "" },
-        { "Digest realm=\"d\", nonce=\"Bearer realm=x\"", false, false, "", "", "" },
-        { "Bearer realm=\"unterminated", false, true, "unterminated", "", "" },
-        { "Bearer", false, false, "", "", "" },
-        { "realm=\"x\"", false, false, "", "", "" },
-        { "", false, false, "", "", "" },
-        { ",,, ,", false, false, "", "", "" },
-        { "\"\\", false, false, "", "", "" },
-        { "Bearer realm=\"a\\", false, true, "a\\", "", "" },
+        {"Basic realm=\"x\"", true, false, "", "", ""},
+        {"basic", true, false, "", "", ""},
+        {"Bearer realm=\"https://a/t\",service=\"s\",scope=\"repository:a/b:pull\"", false, true,
+         "https://a/t", "s", "repository:a/b:pull"},
+        {"bearer realm = https://a , service=s", false, true, "https://a", "s", ""},
+        {"Bearer scope=\"a b\", realm=\"a\\\"b\\\\c\"", false, true, "a\"b\\c", "", "a b"},
+        {"Basic realm=\"r\", Bearer realm=\"t\", service=\"s\"", true, true, "t", "s", ""},
+        {"Bearer realm=\"t\", Basic realm=\"r\"", true, true, "t", "", ""},
+        {"Bearer realm=\"first\", Bearer realm=\"second\"", false, true, "first", "", ""},
+        {"Negotiate YII=, Basic realm=\"r\"", true, false, "", "", ""},
+        {"Digest realm=\"d\", nonce=\"Bearer realm=x\"", false, false, "", "", ""},
+        {"Bearer realm=\"unterminated", false, true, "unterminated", "", ""},
+        {"Bearer", false, false, "", "", ""},
+        {"realm=\"x\"", false, false, "", "", ""},
+        {"", false, false, "", "", ""},
+        {",,, ,", false, false, "", "", ""},
+        {"\"\\", false, false, "", "", ""},
+        {"Bearer realm=\"a\\", false, true, "a\\", "", ""},
     };
 
     for (size_t i = 0; i < BX_ARRAY_SIZE(rows); i++) {
-        struct bx_challenge c = { 0 };
+        struct bx_challenge c = {0};
 
         bx_challenge_add(&c, rows[i].header);
         if (c.basic != rows[i].basic || c.bearer != rows[i].bearer || !bx_streq(c.realm, rows[i].realm) ||
             !bx_streq(c.service, rows[i].service) || !bx_streq(c.scope, rows[i].scope) || c.cut)
-            fail_msg("%s: basic %d bearer %d realm <%s> service <%s> scope <%s>", rows[i].header, c.basic, c.bearer, c.realm, c.service,
-                     c.scope);
+            fail_msg("%s: basic %d bearer %d realm <%s> service <%s> scope <%s>", rows[i].header, c.basic,
+                     c.bearer, c.realm, c.service, c.scope);
     }
 }
 
 static void several_headers_make_one_challenge(void **state)
 {
-    struct bx_challenge c = { 0 };
+    struct bx_challenge c = {0};
 
     bx_challenge_add(&c, "Basic realm=\"x\"");
     bx_challenge_add(&c, "Bearer realm=\"https://a\"");
@@ -66,7 +68,7 @@ static void several_headers_make_one_challenge(void **state)
 
 static void a_challenge_that_is_too_long_is_marked(void **state)
 {
-    struct bx_challenge c = { 0 };
+    struct bx_challenge c = {0};
     char header[4096];
 
     memcpy(header, "Bearer realm=\"", 14);
@@ -84,19 +86,19 @@ static void waiting_times_are_seconds_or_dates(void **state)
         bool ok;
         uint64_t seconds;
     } rows[] = {
-        { "0", true, 0 },
-        { " 120 ", true, 120 },
-        { "99999999999999999999999", true, UINT64_MAX },
-        { "Sun, 06 Nov 1994 08:49:37 GMT", true, 10 },
-        { "Sun, 06 Nov 1994 08:49:27 GMT", true, 0 },
-        { "Sat, 05 Nov 1994 08:49:27 GMT", true, 0 },
-        { "-1", false, 0 },
-        { "1.5", false, 0 },
-        { "12x", false, 0 },
-        { "soon", false, 0 },
-        { "", false, 0 },
-        { "Sun, 06 Nov 1994 08:49:37 GMT+1", false, 0 },
-        { "Sun, 99 Nov 1994 08:49:37 GMT", false, 0 },
+        {"0", true, 0},
+        {" 120 ", true, 120},
+        {"99999999999999999999999", true, UINT64_MAX},
+        {"Sun, 06 Nov 1994 08:49:37 GMT", true, 10},
+        {"Sun, 06 Nov 1994 08:49:27 GMT", true, 0},
+        {"Sat, 05 Nov 1994 08:49:27 GMT", true, 0},
+        {"-1", false, 0},
+        {"1.5", false, 0},
+        {"12x", false, 0},
+        {"soon", false, 0},
+        {"", false, 0},
+        {"Sun, 06 Nov 1994 08:49:37 GMT+1", false, 0},
+        {"Sun, 99 Nov 1994 08:49:37 GMT", false, 0},
     };
 
     for (size_t i = 0; i < BX_ARRAY_SIZE(rows); i++) {
@@ -110,8 +112,18 @@ static void waiting_times_are_seconds_or_dates(void **state)
 
 static void ranges_must_make_sense(void **state)
 {
-    static const char *const bad[] = { "", "bytes", "bytes */10", "bytes 0-9", "bytes 0-9/", "bytes 5-4/10", "bytes 0-10/10", "items 0-9/10",
-                                       "bytes 0-9/10 x", "bytes -9/10", "bytes 0-18446744073709551616/*", "bytes 0-18446744073709551615/*" };
+    static const char *const bad[] = {"",
+                                      "bytes",
+                                      "bytes */10",
+                                      "bytes 0-9",
+                                      "bytes 0-9/",
+                                      "bytes 5-4/10",
+                                      "bytes 0-10/10",
+                                      "items 0-9/10",
+                                      "bytes 0-9/10 x",
+                                      "bytes -9/10",
+                                      "bytes 0-18446744073709551616/*",
+                                      "bytes 0-18446744073709551615/*"};
     struct bx_content_range r;
 
     assert_true(bx_content_range_parse("bytes 3-9/10", &r));
@@ -126,9 +138,19 @@ static void ranges_must_make_sense(void **state)
 
 static void tokens_fit_a_header_or_are_refused(void **state)
 {
-    static const char *const bad[] = { "", "{}", "[]", "1", "{\"token\":1}", "{\"token\":\"\"}", "{\"token\":\"a b\"}", "{\"token\":\"a\\r\\nX: y\"}",
-                                       "{\"token\":\"\\u00e4\"}", "{\"access_token\":\"a\\tb\"}", "{\"token\":\"a\",\"token\":\"b\"}" };
-    static const char *const good[] = { "{\"token\":\"a.b-c\",\"expires_in\":60}", "{\"access_token\":\"x\",\"token\":null}" };
+    static const char *const bad[] = {"",
+                                      "{}",
+                                      "[]",
+                                      "1",
+                                      "{\"token\":1}",
+                                      "{\"token\":\"\"}",
+                                      "{\"token\":\"a b\"}",
+                                      "{\"token\":\"a\\r\\nX: y\"}",
+                                      "{\"token\":\"\\u00e4\"}",
+                                      "{\"access_token\":\"a\\tb\"}",
+                                      "{\"token\":\"a\",\"token\":\"b\"}"};
+    static const char *const good[] = {"{\"token\":\"a.b-c\",\"expires_in\":60}",
+                                       "{\"access_token\":\"x\",\"token\":null}"};
     struct bx_err err = BX_ERR_INIT;
     char *token = NULL;
 
@@ -148,15 +170,15 @@ static void tokens_fit_a_header_or_are_refused(void **state)
 static void errors_say_something_printable_or_nothing(void **state)
 {
     static const char *const rows[][2] = {
-        { "{\"errors\":[{\"code\":\"DENIED\",\"message\":\"no \\u001b[31mway\"}]}", "no \\x1b[31mway" },
-        { "{\"errors\":[{\"code\":\"DENIED\"}]}", "DENIED" },
-        { "{\"errors\":[]}", "" },
-        { "{\"errors\":[1]}", "" },
-        { "{\"details\":\"wrong password\"}", "wrong password" },
-        { "{\"message\":\"m\"}", "m" },
-        { "<html>", "" },
-        { "[]", "" },
-        { "", "" },
+        {"{\"errors\":[{\"code\":\"DENIED\",\"message\":\"no \\u001b[31mway\"}]}", "no \\x1b[31mway"},
+        {"{\"errors\":[{\"code\":\"DENIED\"}]}", "DENIED"},
+        {"{\"errors\":[]}", ""},
+        {"{\"errors\":[1]}", ""},
+        {"{\"details\":\"wrong password\"}", "wrong password"},
+        {"{\"message\":\"m\"}", "m"},
+        {"<html>", ""},
+        {"[]", ""},
+        {"", ""},
     };
     char text[64];
 
@@ -171,7 +193,8 @@ static void media_types_that_are_no_layers_are_named(void **state)
     struct bx_err err = BX_ERR_INIT;
 
     assert_int_equal(bx_layer_type_check("application/vnd.oci.image.layer.v1.tar+zstd", &err), 0);
-    assert_int_equal(bx_layer_type_check("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", &err), -BX_EIMAGE);
+    assert_int_equal(bx_layer_type_check("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", &err),
+                     -BX_EIMAGE);
     assert_non_null(strstr(err.msg, "only the registry"));
     assert_int_equal(bx_layer_type_check("text/plain", &err), -BX_EIMAGE);
     assert_non_null(strstr(err.msg, "text/plain"));
@@ -184,19 +207,19 @@ static void redirects_lead_only_where_they_may(void **state)
     static const struct {
         const char *base, *location, *want; /* NULL: refused */
     } rows[] = {
-        { "https://a/v2/x/blobs/1", "/other?q=1", "https://a/other?q=1" },
-        { "https://a/v2/x/blobs/1", "y", "https://a/v2/x/blobs/y" },
-        { "https://a/v2/x", "//b/y", "https://b/y" },
-        { "https://a/v2/x", "https://b:444/y#frag", "https://b:444/y" },
-        { "http://a/v2/x", "https://b/y", "https://b/y" },
-        { "http://a/v2/x", "http://b/y", "http://b/y" },
-        { "https://a/v2/x", "http://a/v2/x", NULL },
-        { "https://a/v2/x", "HTTP://a/", NULL },
-        { "https://a/v2/x", "https://u:p@b/", NULL },
-        { "https://a/v2/x", "file:///etc/passwd", NULL },
-        { "https://a/v2/x", "gopher://b/", NULL },
-        { "https://a/v2/x", "https://b/\r\nX: y", NULL },
-        { "https://a/v2/x", "", NULL },
+        {"https://a/v2/x/blobs/1", "/other?q=1", "https://a/other?q=1"},
+        {"https://a/v2/x/blobs/1", "y", "https://a/v2/x/blobs/y"},
+        {"https://a/v2/x", "//b/y", "https://b/y"},
+        {"https://a/v2/x", "https://b:444/y#frag", "https://b:444/y"},
+        {"http://a/v2/x", "https://b/y", "https://b/y"},
+        {"http://a/v2/x", "http://b/y", "http://b/y"},
+        {"https://a/v2/x", "http://a/v2/x", NULL},
+        {"https://a/v2/x", "HTTP://a/", NULL},
+        {"https://a/v2/x", "https://u:p@b/", NULL},
+        {"https://a/v2/x", "file:///etc/passwd", NULL},
+        {"https://a/v2/x", "gopher://b/", NULL},
+        {"https://a/v2/x", "https://b/\r\nX: y", NULL},
+        {"https://a/v2/x", "", NULL},
     };
 
     for (size_t i = 0; i < BX_ARRAY_SIZE(rows); i++) {
@@ -204,7 +227,8 @@ static void redirects_lead_only_where_they_may(void **state)
         struct bx_err err = BX_ERR_INIT;
         int r = bx_url_follow(rows[i].base, rows[i].location, &to, &err);
 
-        if ((r == 0) != (rows[i].want != NULL) || (r == 0 && !bx_streq(to, rows[i].want)) || (r < 0 && r != -err.code))
+        if ((r == 0) != (rows[i].want != NULL) || (r == 0 && !bx_streq(to, rows[i].want)) ||
+            (r < 0 && r != -err.code))
             fail_msg("%s -> %s: %s %s", rows[i].base, rows[i].location, to ? to : "refused", err.msg);
     }
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the library writes into a plan is what boxlite-pull reads; nothing of a plan can become a path, a header or a request of its own. */
+/* What the library writes into a plan is what boxlite-pull reads; nothing of a plan can become a path, a
+ * header or a request of its own. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,7 +15,7 @@
 #include "host/pull_plan.h"
 
 #define S(text) ((char *)(uintptr_t)(text))
-#define DIGEST "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define DIGEST  "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
 static struct bx_pull_endpoint endpoints[2];
 
@@ -100,20 +101,28 @@ static void what_would_change_a_request_is_refused(void **state)
         const char *word;
         size_t offset;
         const char *values[8];
-    } in_plan[] = {
-        { "repository", offsetof(struct bx_pull_plan, repository),
-          { "", "a/../b", "/a", "a/", "a//b", "a?b", "a b", ".a" } },
-        { "tag", offsetof(struct bx_pull_plan, tag), { "", "a/b", "../x", "a b", "a\r\nb", "-a", "a?b", "a#" } },
-        { "os", offsetof(struct bx_pull_plan, os), { "", "a b" } },
-        { "https_proxy", offsetof(struct bx_pull_plan, https_proxy), { "http://a\nb" } },
-    }, in_endpoint[] = {
-        { "host", offsetof(struct bx_pull_endpoint, host),
-          { "", "a/b", "user@a", "a:0", "a:65536", "a:1:2", "a b", "[::1" } },
-        { "prefix", offsetof(struct bx_pull_endpoint, prefix), { "", "/a", "../a", "a?b=" } },
-        { "username", offsetof(struct bx_pull_endpoint, username), { "a:b", "a\nb", "" } },
-        { "password", offsetof(struct bx_pull_endpoint, password), { "a\r\nX-Y: z" } },
-        { "bearer_token", offsetof(struct bx_pull_endpoint, bearer_token), { "a\r\nX-Y: z", "a b", "", "\xc3\xa4" } },
-    };
+    } in_plan[] =
+        {
+            {"repository",
+             offsetof(struct bx_pull_plan, repository),
+             {"", "a/../b", "/a", "a/", "a//b", "a?b", "a b", ".a"}},
+            {"tag",
+             offsetof(struct bx_pull_plan, tag),
+             {"", "a/b", "../x", "a b", "a\r\nb", "-a", "a?b", "a#"}},
+            {"os", offsetof(struct bx_pull_plan, os), {"", "a b"}},
+            {"https_proxy", offsetof(struct bx_pull_plan, https_proxy), {"http://a\nb"}},
+        },
+      in_endpoint[] = {
+          {"host",
+           offsetof(struct bx_pull_endpoint, host),
+           {"", "a/b", "user@a", "a:0", "a:65536", "a:1:2", "a b", "[::1"}},
+          {"prefix", offsetof(struct bx_pull_endpoint, prefix), {"", "/a", "../a", "a?b="}},
+          {"username", offsetof(struct bx_pull_endpoint, username), {"a:b", "a\nb", ""}},
+          {"password", offsetof(struct bx_pull_endpoint, password), {"a\r\nX-Y: z"}},
+          {"bearer_token",
+           offsetof(struct bx_pull_endpoint, bearer_token),
+           {"a\r\nX-Y: z", "a b", "", "\xc3\xa4"}},
+      };
 
     for (size_t i = 0; i < BX_ARRAY_SIZE(in_plan); i++) {
         for (size_t j = 0; j < 8 && in_plan[i].values[j]; j++) {
@@ -135,7 +144,8 @@ static void what_would_change_a_request_is_refused(void **state)
 
 static void hosts_are_names_and_addresses_with_ports(void **state)
 {
-    static const char *const hosts[] = { "registry-1.docker.io", "localhost", "127.0.0.1:5000", "[::1]", "[fe80::1]:443", "my_host:1" };
+    static const char *const hosts[] = {"registry-1.docker.io", "localhost", "127.0.0.1:5000", "[::1]",
+                                        "[fe80::1]:443",        "my_host:1"};
 
     for (size_t i = 0; i < BX_ARRAY_SIZE(hosts); i++) {
         struct bx_pull_plan p = full_plan();
@@ -191,11 +201,11 @@ static void unknown_keys_and_versions_are_refused_by_name(void **state)
         int code;
         const char *word;
     } rows[] = {
-        { "{\"version\":2}", BX_EUNSUPPORTED, "version 2" },
-        { "{\"version\":1,\"colour\":1}", BX_EINVALID, "colour" },
-        { "{\"version\":1,\"version\":1}", BX_EINVALID, "" },
-        { "[]", BX_EINVALID, "object" },
-        { "", BX_EINVALID, "pull plan" },
+        {"{\"version\":2}", BX_EUNSUPPORTED, "version 2"},
+        {"{\"version\":1,\"colour\":1}", BX_EINVALID, "colour"},
+        {"{\"version\":1,\"version\":1}", BX_EINVALID, ""},
+        {"[]", BX_EINVALID, "object"},
+        {"", BX_EINVALID, "pull plan"},
     };
 
     for (size_t i = 0; i < BX_ARRAY_SIZE(rows); i++) {
