@@ -31,6 +31,7 @@
 #define LOGINS_MAX       2 /* in a row, without success */
 #define ERROR_BODY_MAX   8192
 #define IGNORED_BODY_MAX (64 * 1024)
+#define STRANGER_RETRIES 1 /* of what was never reached */
 #define BACKOFF_FIRST_MS 250
 #define BACKOFF_MAX_MS   15000
 #define RETRY_AFTER_MAX  300           /* seconds; who asks for more is not waited for */
@@ -372,8 +373,12 @@ static void on_done(void *ud, enum bx_http_end end, const struct bx_err *err)
         give(t, BX_FETCH_NEXT);
         return;
     }
+    if (end != BX_HTTP_UNREACHABLE)
+        t->endpoint->reached = true;
     if ((end == BX_HTTP_BROKEN || end == BX_HTTP_UNREACHABLE) && !told) {
         t->err = *err;
+        if (!t->endpoint->reached) /* more likely there is no way to it than that it is busy */
+            t->retries = BX_MIN(t->retries, (unsigned)STRANGER_RETRIES);
         try_again(t);
         return;
     }

@@ -37,6 +37,7 @@ struct bx_endpoint {
     char *repository;    /* with the mirror's prefix */
     char *authorization; /* header value; NULL before the first challenge */
     unsigned generation; /* of authorization */
+    bool reached;        /* it has answered once */
     bool logging_in;
     struct bx_fetch *waiting; /* for the login */
 };
