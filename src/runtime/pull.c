@@ -6,7 +6,7 @@
  *
  *  A name means one reference, or for a name without a registry one at each registry that is searched. For each in turn:
  *
- *      LOCK         blobs/pull-<hash of the reference>.lock is ours: of those who want the same image at the same time one
+ *      LOCK         tmp/pull-<hash of the reference>.lock is ours: of those who want the same image at the same time one
  *                   does the work. Whoever waited finds a row that is younger than his wish, and is done.
  *      CREDENTIALS  of each endpoint, from docker's configuration, where nothing else was said
  *      FETCH        boxlite-pull does it, in its jail, and tells in lines how far it is (host/pull_plan.h)
@@ -84,7 +84,7 @@ static void candidate_done(struct bx_pull *p)
     bx_pull_progress_done(&p->progress);
     p->lease_fd = bx_close(p->lease_fd);
     if (p->lock_fd >= 0) /* while it is ours: whoever waits for it makes another */
-        (void)unlinkat(p->rt->blobs_fd, p->lock_name, 0);
+        (void)unlinkat(p->rt->tmp_fd, p->lock_name, 0);
     p->lock_fd = bx_close(p->lock_fd);
     p->asked = 0;
     p->found = p->said = false;
@@ -137,6 +137,15 @@ static void succeed(struct bx_pull *p, const char *config_digest, size_t layers)
     pull_end(p, result, result ? NULL : &err);
 }
 
+/* Whoever has no way to the default registry may not know that there are others. */
+static void hint(const struct bx_pull *p, struct bx_err *why)
+{
+    if (why->code == BX_ENETWORK && !p->found && p->plan.n_endpoints == 1 &&
+        bx_starts_with(p->candidates[p->candidate], "docker.io/"))
+        bx_err_append(why, "; an image may also come from a mirror of docker.io (config.json) or from a file (`boxlite "
+                           "load`)");
+}
+
 /* "box not found" would be the class of its message: what is missing is an image. */
 static void fail(struct bx_pull *p, struct bx_err *why)
 {
@@ -144,6 +153,7 @@ static void fail(struct bx_pull *p, struct bx_err *why)
 
     if (why->code == BX_ENOTFOUND)
         why->code = BX_EIMAGE;
+    hint(p, why);
     if (p->complaints[0])
         bx_fail(why, (enum bx_code)why->code, 0, "%s; %s", p->complaints, why->msg);
     if (absent && p->candidates[p->candidate + 1]) {
@@ -323,8 +333,8 @@ static void next_credentials(struct bx_pull *p)
             r = bx_credentials_get(p->rt, &p->keys[i], &p->plan.endpoints[i], on_credentials, p, &p->credentials,
                                    &err);
     }
-    if (r > 0)
-        r = start_program(p, &err);
+    if (r > 0 && start_program(p, &err) < 0)
+        r = bx_prefix(&err, "%s", p->name);
     if (r < 0)
         fail(p, &err);
 }
@@ -398,7 +408,7 @@ static int try_candidate(struct bx_pull *p, struct bx_err *err)
     bx_pull_progress_init(&p->progress, p->rt, p->progress.box_id, reference);
     snprintf(p->lock_name, sizeof(p->lock_name), "pull-%016llx.lock",
              (unsigned long long)bx_fnv1a(BX_FNV1A_SEED, reference, strlen(reference)));
-    p->wait = bx_lock_wait(p->rt, p->rt->blobs_fd, p->lock_name, 0, on_lock, p, err);
+    p->wait = bx_lock_wait(p->rt, p->rt->tmp_fd, p->lock_name, 0, on_lock, p, err);
     return p->wait ? 0 : -err->code;
 }
 

@@ -52,7 +52,7 @@ def test_a_missing_program_is_127_and_one_that_cannot_be_run_126(home):
 
 
 def test_an_unknown_image_is_our_own_failure(home):
-    r = home.run("run", "--rm", "no-such-image:1", "true")
+    r = home.run("run", "--rm", "127.0.0.1:1/no-such-image:1", "true")
     assert r.code == 125 and b"no-such-image" in r.err, r
 
 
