@@ -3,6 +3,7 @@
 one is killed. The registries are those of tests/lib/registry.py; how boxlite-pull holds out against hostile ones is tests/pull."""
 import base64
 import contextlib
+import ctypes
 import json
 import os
 import re
@@ -463,6 +464,142 @@ def test_a_terminal_shows_layers_and_the_whole(home):
             assert t.wait() == 0
         finally:
             t.close()
+
+
+# --- what a program sees ---
+
+class Error(ctypes.Structure):
+    _fields_ = [("code", ctypes.c_int), ("message", ctypes.c_char_p)]
+
+
+class Result(ctypes.Structure):
+    _fields_ = [("reference", ctypes.c_char_p), ("config_digest", ctypes.c_char_p), ("layer_count", ctypes.c_int)]
+
+
+class Progress(ctypes.Structure):
+    _fields_ = [("size", ctypes.c_size_t), *((n, ctypes.c_char_p) for n in ("box_id", "reference", "registry", "digest", "message")),
+                *((n, ctypes.c_int32) for n in ("state", "layer", "layers", "reserved")), ("done", ctypes.c_uint64), ("total", ctypes.c_uint64)]
+
+
+PULLED = ctypes.CFUNCTYPE(None, ctypes.POINTER(Result), ctypes.POINTER(Error), ctypes.c_void_p)
+TOLD = ctypes.CFUNCTYPE(None, ctypes.POINTER(Progress), ctypes.c_void_p)
+DONE = ctypes.CFUNCTYPE(None, ctypes.POINTER(Error), ctypes.c_void_p)
+STOPPED, FETCHING, RETRYING, ALL_DONE = 11, 2, 3, 4
+
+
+class Program:
+    """A program with the library inside: this one."""
+
+    def __init__(self, home):
+        path = os.path.join(boxtest.BUILD, "libboxlite.so.0")
+        with open(path, "rb") as f:
+            if b"__asan_init" in f.read():
+                raise boxtest.Skip("a sanitized library cannot be loaded into Python")
+        self.lib = ctypes.CDLL(path)
+        self.lib.boxlite_runtime_free.argtypes = self.lib.boxlite_image_free.argtypes = [ctypes.c_void_p]
+        self.rt, self.images, self.kept = ctypes.c_void_p(), ctypes.c_void_p(), []
+        self.answers, self.events = [], []
+        os.environ["DOCKER_CONFIG"] = home.docker
+        assert self.lib.boxlite_runtime_new(home.path.encode(), None, 0, ctypes.byref(self.rt), None) == 0
+        assert self.lib.boxlite_runtime_images(self.rt, ctypes.byref(self.images), None) == 0
+        self.keep(TOLD(lambda p, _: self.events.append({n: getattr(p[0], n) for n, _ in Progress._fields_})),
+                  lambda cb: self.lib.boxlite_runtime_on_pull_progress(self.rt, cb, None, None))
+
+    def keep(self, callback, post):
+        self.kept.append(callback)
+        assert post(callback) == 0
+
+    def pull(self, name):
+        def on_pulled(result, error, _):
+            self.answers.append((error[0].code, error[0].message.decode()) if error else (0, result[0].config_digest.decode()))
+            if result:
+                self.lib.boxlite_free_image_pull_result(result)
+        self.keep(PULLED(on_pulled), lambda cb: self.lib.boxlite_image_pull(self.images, name.encode(), cb, None, None))
+
+    def drain(self, until):
+        end = time.monotonic() + 60
+        while not until():
+            assert self.lib.boxlite_runtime_drain(self.rt, 200, None) >= 0 and time.monotonic() < end, self.answers
+
+    def shut_down(self):
+        self.keep(DONE(lambda _e, _u: self.answers.append("down")),
+                  lambda cb: self.lib.boxlite_runtime_shutdown(self.rt, 0, cb, None, None))
+
+    def close(self):
+        self.lib.boxlite_image_free(self.images)
+        self.lib.boxlite_runtime_free(self.rt)
+
+
+@contextlib.contextmanager
+def program(home):
+    p = Program(home)
+    try:
+        yield p
+    finally:
+        p.close()
+
+
+def test_a_program_that_asks_twice_at_once_fetches_once_and_hears_how_far_it_is(home):
+    with serving(home) as reg:
+        big = big_image(reg)
+        configure(home, plain(reg))
+        reg.fault("/blobs/" + big.layers[0], registry.cut(1_500_000), times=1)
+        reg.fault("/blobs/" + big.layers[0], registry.drip(0, 0.05, 200_000))
+        with program(home) as p:
+            for _ in range(2):
+                p.pull(f"{reg.host}/team/big:1")
+            p.drain(lambda: len(p.answers) == 2)
+            assert p.answers == [(0, big.config)] * 2, p.answers
+        assert reg.count("GET", "/manifests/") == 1, reg.requests
+        layer = [e for e in p.events if e["layer"] == 0]
+        assert {e["digest"] for e in layer} == {big.layers[0].encode()} and {e["total"] for e in layer} == {3_000_000}
+        assert [e["state"] for e in layer][-1] == ALL_DONE and layer[-1]["done"] == 3_000_000
+        assert any(e["state"] == RETRYING and e["message"] for e in layer), layer
+        assert any(e["state"] == FETCHING and 0 < e["done"] < 3_000_000 for e in layer), layer
+        whole = [e for e in p.events if e["layer"] == -1]
+        ends = [e for e in whole if e["state"] == ALL_DONE]
+        assert [e["layers"] for e in ends] == [2, 0], ends  # who waited for the other knows of no layer
+        assert ends[0]["total"] == ends[0]["done"] == 4_500_000 and ends[0]["registry"] == reg.host.encode(), ends
+        assert whole[0]["registry"] == b"", whole[0]
+
+
+def test_a_shutdown_ends_pulls_and_a_freed_runtime_does_not_wait_for_them(home):
+    with serving(home) as reg:
+        big = big_image(reg)
+        configure(home, plain(reg))
+        reg.fault("/blobs/" + big.layers[0], registry.stall(1000))
+        with program(home) as p:
+            p.pull(f"{reg.host}/team/big:1")
+            p.drain(lambda: any(e["layers"] for e in p.events))
+            p.shut_down()
+            p.drain(lambda: len(p.answers) == 2)
+            assert p.answers[0][0] == STOPPED and p.answers[1] == "down", p.answers
+        home.wait_no_processes("a runtime that was shut down")
+        with program(home) as p:
+            p.pull(f"{reg.host}/team/big:1")
+            p.drain(lambda: any(e["layers"] for e in p.events))
+        home.wait_no_processes("a runtime that was freed")
+        assert p.answers == []
+        reg.forget()
+        home.ok("pull", f"{reg.host}/team/big:1")
+
+
+def test_debians_registry_with_a_login_serves_the_image_that_make_run_makes(home):
+    missing = registry.DebianRegistry.missing()
+    if missing:
+        raise boxtest.Skip(missing)
+    made = os.path.join(boxtest.BUILD, "image")
+    name, image = ("python:slim-debian", made) if os.path.exists(os.path.join(made, "index.json")) else ("busybox:test", boxtest.busybox_image())
+    with registry.DebianRegistry(os.path.join(home.work, "debian"), auth=registry.Basic("user", "secret")) as reg:
+        reg.put(f"oci:{image}", "library/" + name.split(":")[0], name.split(":")[1])
+        configure(home, {"host": "docker.io", "mirrors": [reg.host]}, plain(reg))
+        r = home.run("pull", name)
+        assert r.code == 125, r
+        docker_config(home, {"auths": {reg.host: {"auth": encoded("user", "secret")}}})
+        assert home.ok("run", "--rm", name, "echo", "hello").out == b"hello\n"
+    docker_config(home, None)
+    forget(home)
+    clean(home)
 
 
 if __name__ == "__main__":
