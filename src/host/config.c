@@ -169,11 +169,13 @@ static int read_transport(const struct bx_json *o, struct bx_registry *g, struct
 static int read_mirrors(const struct bx_json *o, struct bx_registry *g, struct bx_err *err)
 {
     int r = bx_json_opt_strv(o, "mirrors", BX_CONFIG_MIRRORS_MAX, HOST_MAX + 1 + PREFIX_MAX, &g->mirrors, err);
-    char **m;
+    char **m, shown[64];
 
-    for (m = g->mirrors; r >= 0 && m && *m; m++)
+    for (m = g->mirrors; r >= 0 && m && *m; m++) {
+        bx_str_printable(shown, sizeof(shown), *m, strlen(*m));
         if (!mirror_valid(*m))
-            r = bx_json_fail(o, err, "mirrors: '%s' must be HOST[:PORT][/PATH], without scheme", *m);
+            r = bx_json_fail(o, err, "mirrors: '%s' must be HOST[:PORT][/PATH], without scheme", shown);
+    }
     return r < 0 ? r : 0;
 }
 

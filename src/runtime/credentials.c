@@ -205,6 +205,7 @@ static int take_helper(const struct bx_json *o, const struct bx_credential_key *
                        struct bx_err *err)
 {
     struct bx_json helpers, entry;
+    char shown[HELPER_NAME_MAX + 1];
     const char *name = NULL;
     int r = best_entry(o, "credHelpers", key, &helpers, &entry, err);
 
@@ -214,8 +215,9 @@ static int take_helper(const struct bx_json *o, const struct bx_credential_key *
         r = bx_json_opt_str(o, "credsStore", HELPER_NAME_MAX, &name, err);
     if (r < 0 || !name || !*name)
         return r < 0 ? r : 0;
+    bx_str_printable(shown, sizeof(shown), name, strlen(name));
     if (!helper_name_valid(name))
-        return bx_json_fail(o, err, "'%.64s' cannot be the name of a credential helper", name);
+        return bx_json_fail(o, err, "'%s' cannot be the name of a credential helper", shown);
     return keep(&l->helper, name, err);
 }
 
@@ -246,7 +248,7 @@ int bx_docker_helper_parse(const char *text, size_t len, struct bx_docker_login 
 {
     bx_cleanup_json struct bx_json o = {0};
     bx_cleanup_free char *said = strndup(text, len);
-    const char *username, *secret;
+    const char *username, *secret, *first;
     char shown[200];
     int r;
 
@@ -256,10 +258,11 @@ int bx_docker_helper_parse(const char *text, size_t len, struct bx_docker_login 
         explicit_bzero(said, strlen(said));
         return 0;
     }
-    if (len == 0)
+    first = said + strspn(said, " \t\r\n");
+    if (!*first)
         return bx_fail(err, BX_ECONFIG, 0, "it said nothing");
-    if (said[strspn(said, " \t\r\n")] != '{') {
-        bx_str_printable(shown, sizeof(shown), said, strcspn(said, "\r\n"));
+    if (*first != '{') {
+        bx_str_printable(shown, sizeof(shown), first, strcspn(first, "\r\n"));
         return bx_fail(err, BX_ECONFIG, 0, "%s", shown);
     }
     explicit_bzero(said, strlen(said));
