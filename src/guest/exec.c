@@ -546,16 +546,16 @@ int bx_exec_open(struct bx_execs *xs, uint32_t stream, const uint8_t *payload, s
 
 void bx_execs_resume(struct bx_execs *xs)
 {
-    struct bx_exec *next;
+    struct bx_out *last = xs->last_waiting, *o;
 
-    xs->starved = false;
-    for (struct bx_exec *x = xs->first; x; x = next) {
-        next = x->next;
-        for (int i = 0; i < 2; i++) {
-            if (x->out[i].claimer && (!x->out[i].source || bx_keep_len(&x->out[i].keep) > 0))
-                bx_out_pump(&x->out[i]);
-        }
-    }
+    /* Once through those that wait now; who finds no room again has joined behind them. */
+    do {
+        o = xs->first_waiting;
+        if (!o)
+            break;
+        bx_out_forget_wait(o);
+        bx_out_pump(o);
+    } while (o != last);
 }
 
 void bx_execs_drop_streams(struct bx_execs *xs)

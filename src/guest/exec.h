@@ -78,6 +78,8 @@ struct bx_out {
     size_t rest;
     bool eof_sent;
     bool truncated_sent;
+    bool waiting; /* for room on the link, in the queue of its table */
+    struct bx_out *next_waiting;
 };
 
 /* The input lane. */
@@ -155,7 +157,8 @@ struct bx_execs {
     unsigned streams;
     struct bx_attach *buckets[BX_STREAM_BUCKETS];
     size_t kept, kept_max;
-    bool starved;     /* a lane waits for room on the link */
+    bool starved;     /* lanes wait for room on the link: these, the one that has waited longest first */
+    struct bx_out *first_waiting, *last_waiting;
     bool link_failed; /* the peer reads too little: the owner drops the link */
     void (*ended)(struct bx_execs *xs,
                   void *ud); /* an exec has become EXITED or FAILED and was reaped; may be NULL */
@@ -173,7 +176,7 @@ void bx_execs_message(struct bx_execs *xs, uint16_t type, uint32_t stream, const
 void bx_execs_data(struct bx_execs *xs, uint32_t stream, unsigned lane, const uint8_t *data, size_t len);
 void bx_execs_eof(struct bx_execs *xs, uint32_t stream, unsigned lane);
 
-/* The link has room again. */
+/* The link has room again: lanes that wait for it go on, in turn. */
 void bx_execs_resume(struct bx_execs *xs);
 /* The peer is gone: as if it had closed every stream. */
 void bx_execs_drop_streams(struct bx_execs *xs);
@@ -217,6 +220,8 @@ void bx_out_unclaim(struct bx_out *o);
 void bx_out_grant(struct bx_out *o, uint32_t bytes);
 /* Sends what is kept, then its end if it has ended; starts or stops reading as credit and room are. */
 void bx_out_pump(struct bx_out *o);
+/* Is it waiting for room? Then it does not any more. */
+void bx_out_forget_wait(struct bx_out *o);
 /* Reads what there is without waiting, a bounded amount. */
 void bx_out_drain(struct bx_out *o);
 /* The exec has ended: what lies in the pipe now is all that counts. */

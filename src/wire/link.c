@@ -286,29 +286,46 @@ size_t bx_link_data_room(const struct bx_link *l)
     return room < ROOM_MIN ? 0 : room;
 }
 
-uint8_t *bx_link_data_reserve(struct bx_link *l, size_t want)
+unsigned bx_link_data_reserve_frames(struct bx_link *l, size_t want, struct iovec *places, unsigned max)
 {
+    unsigned n = 0;
     uint8_t *p;
 
-    if (want == 0 || want > BX_FRAME_PAYLOAD_MAX || want + BX_FRAME_HEADER > data_space(l) ||
-        !data_queue_ready(l))
-        return NULL;
-    p = bx_buf_reserve(&l->data, BX_FRAME_HEADER + want);
+    want = BX_MIN(want, (size_t)max * BX_FRAME_PAYLOAD_MAX);
+    if (want == 0 || framed_size(want) > data_space(l) || !data_queue_ready(l))
+        return 0;
+    p = bx_buf_reserve(&l->data, framed_size(want));
     if (!p)
-        return NULL;
+        return 0;
     l->reserved = want;
-    return p + BX_FRAME_HEADER;
+    for (size_t left = want; left > 0; left -= places[n++].iov_len) {
+        places[n] = (struct iovec){ p + BX_FRAME_HEADER, BX_MIN(left, (size_t)BX_FRAME_PAYLOAD_MAX) };
+        p += FRAME_MAX;
+    }
+    return n;
+}
+
+uint8_t *bx_link_data_reserve(struct bx_link *l, size_t want)
+{
+    struct iovec place;
+
+    if (want > BX_FRAME_PAYLOAD_MAX || bx_link_data_reserve_frames(l, want, &place, 1) == 0)
+        return NULL;
+    return place.iov_base;
 }
 
 void bx_link_data_commit(struct bx_link *l, uint32_t stream, unsigned lane, size_t len)
 {
     bx_assert(len <= l->reserved && lane < BX_LANES && stream != 0);
     l->reserved = 0;
-    if (len == 0)
-        return;
-    bx_frame_put_header(l->data.data + l->data.end, BX_MSG_DATA, (uint16_t)(lane << BX_FRAME_LANE_SHIFT),
-                        stream, (uint32_t)len);
-    bx_buf_commit(&l->data, BX_FRAME_HEADER + len);
+    while (len > 0) {
+        size_t n = BX_MIN(len, (size_t)BX_FRAME_PAYLOAD_MAX);
+
+        bx_frame_put_header(l->data.data + l->data.end, BX_MSG_DATA,
+                            (uint16_t)(lane << BX_FRAME_LANE_SHIFT), stream, (uint32_t)n);
+        bx_buf_commit(&l->data, BX_FRAME_HEADER + n);
+        len -= n;
+    }
 }
 
 int bx_link_send_data(struct bx_link *l, uint32_t stream, unsigned lane, const void *data, size_t len)

@@ -412,6 +412,34 @@ static void reserved_space_holds_what_was_committed(void **state)
     assert_string_equal(e->at_b.events, "DATA 3.2 5|");
 }
 
+static void several_frames_are_filled_by_one_read(void **state)
+{
+    struct ends *e = *state;
+    struct iovec places[3];
+    struct record want = { 0 };
+    uint8_t next = 0;
+
+    assert_int_equal(bx_link_data_reserve_frames(&e->a, 0, places, 3), 0);
+    assert_int_equal(bx_link_data_reserve_frames(&e->a, 2 * BX_FRAME_PAYLOAD_MAX + 10, places, 3), 3);
+    assert_int_equal(places[0].iov_len, BX_FRAME_PAYLOAD_MAX);
+    assert_int_equal(places[1].iov_len, BX_FRAME_PAYLOAD_MAX);
+    assert_int_equal(places[2].iov_len, 10);
+    for (int i = 0; i < 3; i++) {
+        for (size_t k = 0; k < places[i].iov_len; k++)
+            ((uint8_t *)places[i].iov_base)[k] = next++;
+    }
+    hash(&want, places[0].iov_base, BX_FRAME_PAYLOAD_MAX);
+    hash(&want, places[1].iov_base, 7);
+    bx_link_data_commit(&e->a, 3, 1, BX_FRAME_PAYLOAD_MAX + 7);
+    carry(&e->a, &e->b);
+    assert_string_equal(e->at_b.events, "DATA 3.1 65536|DATA 3.1 7|");
+    assert_int_equal(e->at_b.hash, want.hash);
+    /* No more than there are places for, and all of it or nothing. */
+    assert_int_equal(bx_link_data_reserve_frames(&e->a, 3 * BX_FRAME_PAYLOAD_MAX, places, 2), 2);
+    bx_link_data_commit(&e->a, 3, 1, 0);
+    assert_int_equal(bx_link_data_reserve_frames(&e->a, bx_link_data_room(&e->a) + 1, places, 100), 0);
+}
+
 /* A slow reader and a fast writer, sizes from a fixed generator: every byte arrives once and in order. */
 static void stream_survives_uneven_reads_and_writes(void **state)
 {
@@ -510,6 +538,7 @@ int main(void)
         TEST(told_room_can_be_used_whole),
         TEST(peer_that_does_not_read_is_found_out),
         TEST(what_is_no_message_is_not_sent_as_one),
+        TEST(several_frames_are_filled_by_one_read),
         TEST(reserved_space_holds_what_was_committed),
         TEST(stream_survives_uneven_reads_and_writes),
         cmocka_unit_test(sender_credit_has_a_limit),
