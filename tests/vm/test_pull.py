@@ -431,6 +431,21 @@ def test_an_interrupted_pull_ends_at_once_with_its_program(home):
         home.ok("pull", f"{reg.host}/team/big:1")
 
 
+def test_a_run_that_is_interrupted_while_it_pulls_leaves_no_box(home):
+    with serving(home) as reg:
+        big = big_image(reg)
+        configure(home, plain(reg))
+        reg.fault("/blobs/" + big.layers[0], registry.stall(1000))
+        p = home.popen("run", f"{reg.host}/team/big:1", "true")
+        boxtest.wait_for(lambda: reg.count("GET", "/blobs/" + big.config) > 0, "the configuration")
+        boxtest.wait_for(lambda: big.config[7:] in blobs(home), "the configuration in the store")
+        home.ok("prune", "-a")
+        assert big.config[7:] in blobs(home), "a pull's blobs are nobody's garbage"
+        p.send_signal(signal.SIGINT)
+        p.communicate(timeout=20)
+        assert p.returncode == 130 and home.boxes() == [], home.boxes()
+
+
 def test_boxlite_pull_that_dies_is_told_of(home):
     with serving(home) as reg:
         big = big_image(reg)
