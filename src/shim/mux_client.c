@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* mux_client.c - what clients send: the streams they open, what is forwarded, what ends their connection. */
+#include <errno.h>
+
+#include "shim/mux_priv.h"
+
+/* A lane that is claimed starts with a window of credit without saying so; one without a window was not
+ * claimed. */
+static void claim(struct stream *s, unsigned lane)
+{
+    if (s->lanes[lane].window == 0)
+        bx_lane_init(&s->lanes[lane], BX_WINDOW);
+}
+
+static int open_stream(struct bx_mux_client *c, uint32_t cs, struct stream **ret, struct bx_err *err)
+{
+    struct bx_mux *m = c->m;
+    struct bx_err why = BX_ERR_INIT;
+
+    *ret = NULL;
+    if (mux_client_stream(c, cs))
+        return bx_fail(err, BX_ERPC, 0, "stream %u is open already", cs);
+    if (m->gate) {
+        bx_fail(&why, BX_ESTOPPED, 0, "%s", m->gate);
+        return mux_error_to_client(c, cs, &why);
+    }
+    *ret = mux_stream_new(m, c, cs);
+    if (!*ret) {
+        bx_fail(&why, BX_ERESOURCE, 0, "too many streams in this box (at most %d)", BX_STREAMS_MAX);
+        return mux_error_to_client(c, cs, &why);
+    }
+    (*ret)->opening = true;
+    m->pending++;
+    return 0;
+}
+
+static int client_exec(struct bx_mux_client *c, uint32_t cs, const uint8_t *p, size_t len, struct bx_err *err)
+{
+    bx_cleanup_buf struct bx_buf arena = BX_BUF_INIT(BX_MESSAGE_MAX);
+    struct bx_msg_exec exec;
+    struct bx_err why = BX_ERR_INIT;
+    struct stream *s;
+    int r = bx_msg_decode_exec(p, len, &arena, &exec, &why);
+
+    if (r == -BX_EINVALID)
+        return mux_error_to_client(c, cs, &why);
+    if (r < 0)
+        return bx_fail(err, BX_ERPC, 0, "%s", why.msg);
+    r = open_stream(c, cs, &s, err);
+    if (r < 0 || !s)
+        return r;
+    s->exec = true;
+    if (exec.pb.stdin)
+        bx_lane_init(&s->lanes[BX_LANE_STDIN], BX_WINDOW);
+    for (unsigned lane = BX_LANE_STDOUT; lane < BX_LANES; lane++)
+        if (exec.pb.claim & (1u << lane))
+            claim(s, lane);
+    if (exec.pb.main)
+        c->m->main_gs = s->gs;
+    mux_control_to_guest(c->m, BX_MSG_EXEC, s->gs, p, len);
+    return 0;
+}
+
+static int client_attach(struct bx_mux_client *c, uint32_t cs, const uint8_t *p, size_t len,
+                         struct bx_err *err)
+{
+    struct stream *s;
+    int r = open_stream(c, cs, &s, err);
+
+    if (r < 0 || !s)
+        return r;
+    bx_lane_init(&s->lanes[BX_LANE_STDIN], BX_WINDOW);
+    mux_control_to_guest(c->m, BX_MSG_ATTACH, s->gs, p, len);
+    return 0;
+}
+
+static int client_credit(struct stream *s, const uint8_t *p, size_t len, struct bx_err *err)
+{
+    boxlite_Credit credit;
+    int r = bx_msg_decode(BX_MSG_CREDIT, p, len, &credit, err);
+
+    if (r < 0)
+        return r;
+    if (credit.lane != BX_LANE_STDOUT && credit.lane != BX_LANE_STDERR)
+        return bx_fail(err, BX_ERPC, 0, "credit for lane %u", credit.lane);
+    if (s->lanes[credit.lane].window == 0)
+        return bx_fail(err, BX_ERPC, 0, "credit for lane %u, which was not claimed", credit.lane);
+    if (bx_add_overflow(s->held[credit.lane], credit.bytes, &s->held[credit.lane]))
+        return bx_fail(err, BX_ERPC, 0, "credit without end");
+    if (!s->c->holding)
+        mux_relay_credit(s->c->m, s, credit.lane);
+    return 0;
+}
+
+static int client_claim(struct stream *s, const uint8_t *p, size_t len, struct bx_err *err)
+{
+    boxlite_Claim msg;
+    int r = bx_msg_decode(BX_MSG_CLAIM, p, len, &msg, err);
+
+    if (r < 0)
+        return r;
+    if (msg.lane != BX_LANE_STDOUT && msg.lane != BX_LANE_STDERR)
+        return bx_fail(err, BX_ERPC, 0, "claim of lane %u", msg.lane);
+    claim(s, msg.lane);
+    mux_control_to_guest(s->c->m, BX_MSG_CLAIM, s->gs, p, len);
+    return 0;
+}
+
+/* Signal and Resize: their answer carries their number; 0 is not answered. */
+static int client_request(struct stream *s, uint16_t type, const uint8_t *p, size_t len, struct bx_err *err)
+{
+    union {
+        boxlite_Signal signal;
+        boxlite_Resize resize;
+    } msg;
+    int r = bx_msg_decode(type, p, len, &msg, err);
+
+    if (r < 0)
+        return r;
+    if ((type == BX_MSG_SIGNAL ? msg.signal.request : msg.resize.request) != 0) {
+        s->requests++;
+        s->c->m->pending++;
+    }
+    mux_control_to_guest(s->c->m, type, s->gs, p, len);
+    return 0;
+}
+
+static int unknown_from_client(struct bx_mux_client *c, uint16_t type, uint32_t cs)
+{
+    struct stream *s = mux_client_stream(c, cs);
+    struct bx_err why = BX_ERR_INIT;
+
+    bx_fail(&why, BX_EUNSUPPORTED, 0, "message %s is not known here", bx_msg_type_name(type));
+    if (s)
+        mux_stream_close(c->m, s);
+    return mux_error_to_client(c, cs, &why);
+}
+
+static int on_client_message(struct bx_link *l, uint16_t type, uint32_t cs, const uint8_t *p, size_t len,
+                             struct bx_err *err)
+{
+    struct bx_mux_client *c = l->ud;
+    struct stream *s;
+
+    if (c->condemned)
+        return bx_fail(err, BX_ERESOURCE, 0, "%s", c->condemned);
+    if (cs == 0)
+        return type == BX_MSG_PING ? mux_ping(l, p, len, err)
+                                   : c->m->ops->client(c->m->ud, c, type, p, len, err);
+    if (type == BX_MSG_EXEC)
+        return client_exec(c, cs, p, len, err);
+    if (type == BX_MSG_ATTACH)
+        return client_attach(c, cs, p, len, err);
+
+    s = mux_client_stream(c, cs);
+    switch (type) {
+    case BX_MSG_SIGNAL:
+    case BX_MSG_RESIZE:
+        return s ? client_request(s, type, p, len, err) : 0;
+    case BX_MSG_CREDIT:
+        return s ? client_credit(s, p, len, err) : 0;
+    case BX_MSG_CLAIM:
+        return s ? client_claim(s, p, len, err) : 0;
+    case BX_MSG_CLOSE:
+        if (s)
+            mux_stream_close(c->m, s);
+        return 0;
+    default:
+        return unknown_from_client(c, type, cs);
+    }
+}
+
+static int on_client_data(struct bx_link *l, uint32_t cs, unsigned lane, const uint8_t *data, size_t len,
+                          struct bx_err *err)
+{
+    struct bx_mux_client *c = l->ud;
+    struct stream *s = mux_client_stream(c, cs);
+
+    if (lane != BX_LANE_STDIN)
+        return bx_fail(err, BX_ERPC, 0, "data on lane %u", lane);
+    if (!s)
+        return 0; /* it ended, and the client does not know yet */
+    if (bx_lane_receive(&s->lanes[lane], len) < 0)
+        return bx_fail(err, BX_ERPC, 0, "more stdin than was allowed");
+    /* Room is kept by bx_mux_may_read: this fails for want of memory only. */
+    if (bx_link_send_data(&c->m->guest, s->gs, lane, data, len) < 0)
+        return bx_fail(err, BX_ERESOURCE, ENOMEM, "stdin");
+    return 0;
+}
+
+static int on_client_eof(struct bx_link *l, uint32_t cs, unsigned lane, struct bx_err *err)
+{
+    struct bx_mux_client *c = l->ud;
+    struct stream *s = mux_client_stream(c, cs);
+
+    if (lane != BX_LANE_STDIN)
+        return bx_fail(err, BX_ERPC, 0, "end of lane %u", lane);
+    if (!s || s->lanes[lane].eof)
+        return 0;
+    s->lanes[lane].eof = true;
+    if (bx_link_send_eof(&c->m->guest, s->gs, lane) < 0)
+        return bx_fail(err, BX_ERESOURCE, ENOMEM, "end of stdin");
+    return 0;
+}
+
+const struct bx_link_ops mux_client_ops = {on_client_message, on_client_data, on_client_eof};

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* mux_guest.c - what the guest sends. All of it is hostile: a failure here ends the machine. */
+#include "shim/mux_priv.h"
+
+static void main_ended(struct bx_mux *m, const boxlite_Exit *e)
+{
+    if (m->main_over)
+        return;
+    m->main_over = true;
+    m->ops->main_exit(m->ud, e);
+}
+
+static int guest_exit(struct bx_mux *m, struct stream *s, uint32_t gs, const uint8_t *p, size_t len,
+                      struct bx_err *err)
+{
+    boxlite_Exit e;
+    int r = bx_msg_decode(BX_MSG_EXIT, p, len, &e, err);
+
+    if (r < 0)
+        return r;
+    if (s) {
+        mux_stream_stopped(s, m);
+        if (s->c)
+            mux_ordered_to_client(s->c, BX_MSG_EXIT, 0, s->cs, p, len);
+    }
+    if (gs == m->main_gs)
+        main_ended(m, &e);
+    return 0;
+}
+
+static int guest_started(struct bx_mux *m, struct stream *s, const uint8_t *p, size_t len)
+{
+    bool first = s->opening;
+
+    mux_stream_answered(s, m);
+    if (s->exec && first) {
+        s->running = true;
+        m->execs_total++;
+        m->execs_running++;
+    }
+    if (s->c)
+        mux_control_to_client(s->c, BX_MSG_STARTED, s->cs, p, len);
+    else
+        m->main_gs = s->gs;
+    return 0;
+}
+
+static void request_answered(struct bx_mux *m, struct stream *s)
+{
+    if (s->requests > 0) {
+        s->requests--;
+        m->pending--;
+    }
+}
+
+static int guest_error(struct bx_mux *m, struct stream *s, const uint8_t *p, size_t len, struct bx_err *err)
+{
+    boxlite_Error e;
+    int r = bx_msg_decode(BX_MSG_ERROR, p, len, &e, err);
+
+    if (r < 0)
+        return r;
+    if (e.request != 0) {
+        request_answered(m, s);
+        if (s->c)
+            mux_control_to_client(s->c, BX_MSG_ERROR, s->cs, p, len);
+        return 0;
+    }
+    /* The stream is over. */
+    if (s->c) {
+        mux_ordered_to_client(s->c, BX_MSG_ERROR, 0, s->cs, p, len);
+        if (s->gs == m->main_gs)
+            m->main_gs = 0; /* it could not be started: the client knows, and may try again */
+    } else {
+        main_ended(m, NULL);
+    }
+    mux_stream_free(m, s);
+    return 0;
+}
+
+static int guest_credit(struct stream *s, const uint8_t *p, size_t len, struct bx_err *err)
+{
+    boxlite_Credit credit;
+    int r = bx_msg_decode(BX_MSG_CREDIT, p, len, &credit, err);
+
+    if (r < 0)
+        return r;
+    if (credit.lane != BX_LANE_STDIN || bx_lane_grant(&s->lanes[BX_LANE_STDIN], credit.bytes) < 0)
+        return bx_fail(err, BX_ERPC, 0, "credit of %u bytes for lane %u", credit.bytes, credit.lane);
+    if (s->c)
+        mux_control_to_client(s->c, BX_MSG_CREDIT, s->cs, p, len);
+    return 0;
+}
+
+static int unknown_from_guest(struct bx_mux *m, struct stream *s, uint16_t type)
+{
+    struct bx_err why = BX_ERR_INIT;
+
+    bx_fail(&why, BX_EUNSUPPORTED, 0, "message %s is not known here", bx_msg_type_name(type));
+    if (s->c)
+        (void)mux_error_to_client(s->c, s->cs, &why);
+    mux_stream_close(m, s);
+    return 0;
+}
+
+static int on_guest_message(struct bx_link *l, uint16_t type, uint32_t gs, const uint8_t *p, size_t len,
+                            struct bx_err *err)
+{
+    struct bx_mux *m = l->ud;
+    struct stream *s;
+
+    if (gs == 0)
+        return type == BX_MSG_PING ? mux_ping(l, p, len, err) : m->ops->guest(m->ud, type, p, len, err);
+    s = mux_guest_stream(m, gs);
+    if (type == BX_MSG_EXIT)
+        return guest_exit(m, s, gs, p, len, err);
+    if (!s)
+        return 0; /* closed from our side while this was under way */
+    switch (type) {
+    case BX_MSG_STARTED:
+        return guest_started(m, s, p, len);
+    case BX_MSG_ERROR:
+        return guest_error(m, s, p, len, err);
+    case BX_MSG_CREDIT:
+        return guest_credit(s, p, len, err);
+    case BX_MSG_OK:
+        request_answered(m, s);
+        if (s->c)
+            mux_control_to_client(s->c, type, s->cs, p, len);
+        return 0;
+    case BX_MSG_TRUNCATED:
+        if (s->c)
+            mux_ordered_to_client(s->c, type, 0, s->cs, p, len);
+        return 0;
+    default:
+        return unknown_from_guest(m, s, type);
+    }
+}
+
+static int on_guest_data(struct bx_link *l, uint32_t gs, unsigned lane, const uint8_t *data, size_t len,
+                         struct bx_err *err)
+{
+    struct bx_mux *m = l->ud;
+    struct stream *s = mux_guest_stream(m, gs);
+
+    if (!s)
+        return 0;
+    if (lane == BX_LANE_STDIN || bx_lane_receive(&s->lanes[lane], len) < 0)
+        return bx_fail(err, BX_ERPC, 0, "output on lane %u that was not allowed", lane);
+    if (s->c) {
+        mux_ordered_to_client(s->c, BX_MSG_DATA, lane, s->cs, data, len);
+        if (s->held[lane] > 0 && !s->c->holding)
+            mux_relay_credit(m, s, lane);
+    }
+    return 0;
+}
+
+static int on_guest_eof(struct bx_link *l, uint32_t gs, unsigned lane, struct bx_err *err)
+{
+    struct bx_mux *m = l->ud;
+    struct stream *s = mux_guest_stream(m, gs);
+
+    if (!s)
+        return 0;
+    if (lane == BX_LANE_STDIN)
+        return bx_fail(err, BX_ERPC, 0, "end of stdin from the guest");
+    if (s->c && !s->lanes[lane].eof)
+        mux_ordered_to_client(s->c, BX_MSG_EOF, lane, s->cs, NULL, 0);
+    s->lanes[lane].eof = true;
+    return 0;
+}
+
+const struct bx_link_ops mux_guest_ops = {on_guest_message, on_guest_data, on_guest_eof};
