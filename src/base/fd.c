@@ -50,82 +50,68 @@ int bx_fd_cloexec(int fd, bool on)
     return change_flag(fd, F_GETFD, F_SETFD, FD_CLOEXEC, on);
 }
 
-int bx_write_full(int fd, const void *buf, size_t len)
-{
-    const char *p = buf;
+/* One step of a transfer: what the system call returns. */
+typedef ssize_t step_fn(int fd, void *p, size_t len, off_t off);
 
+static ssize_t step_write(int fd, void *p, size_t len, off_t off)
+{
+    (void)off;
+    return write(fd, p, len);
+}
+
+static ssize_t step_read(int fd, void *p, size_t len, off_t off)
+{
+    (void)off;
+    return read(fd, p, len);
+}
+
+static ssize_t step_pwrite(int fd, void *p, size_t len, off_t off)
+{
+    return pwrite(fd, p, len, off);
+}
+
+static ssize_t step_pread(int fd, void *p, size_t len, off_t off)
+{
+    return pread(fd, p, len, off);
+}
+
+/* All of it; a step of nothing is the failure `at_nothing`. */
+static int transfer(step_fn *step, int fd, char *p, size_t len, off_t off, int at_nothing)
+{
     while (len > 0) {
-        ssize_t n = write(fd, p, len);
+        ssize_t n = step(fd, p, len, off);
 
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
             return -errno;
         if (n == 0)
-            return -EIO;
+            return at_nothing;
         p += n;
+        off += n;
         len -= (size_t)n;
     }
     return 0;
+}
+
+int bx_write_full(int fd, const void *buf, size_t len)
+{
+    return transfer(step_write, fd, (char *)buf, len, 0, -EIO);
 }
 
 int bx_pwrite_full(int fd, const void *buf, size_t len, off_t off)
 {
-    const char *p = buf;
-
-    while (len > 0) {
-        ssize_t n = pwrite(fd, p, len, off);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        if (n == 0)
-            return -EIO;
-        p += n;
-        off += n;
-        len -= (size_t)n;
-    }
-    return 0;
+    return transfer(step_pwrite, fd, (char *)buf, len, off, -EIO);
 }
 
 int bx_read_full(int fd, void *buf, size_t len)
 {
-    char *p = buf;
-
-    while (len > 0) {
-        ssize_t n = read(fd, p, len);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        if (n == 0)
-            return -EPIPE;
-        p += n;
-        len -= (size_t)n;
-    }
-    return 0;
+    return transfer(step_read, fd, buf, len, 0, -EPIPE);
 }
 
 int bx_pread_full(int fd, void *buf, size_t len, off_t off)
 {
-    char *p = buf;
-
-    while (len > 0) {
-        ssize_t n = pread(fd, p, len, off);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        if (n == 0)
-            return -EPIPE;
-        p += n;
-        off += n;
-        len -= (size_t)n;
-    }
-    return 0;
+    return transfer(step_pread, fd, buf, len, off, -EPIPE);
 }
 
 int bx_read_file(int dirfd, const char *name, size_t max, char **ret_data, size_t *ret_len)

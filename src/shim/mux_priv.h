@@ -71,8 +71,8 @@ void mux_stream_free(struct bx_mux *m, struct stream *s);
 void mux_stream_close(struct bx_mux *m, struct stream *s);
 int mux_ping(struct bx_link *l, const uint8_t *p, size_t len, struct bx_err *err);
 
-/* mux_queue.c. To a client: control messages ahead of data; the rest keeps its order. A client for which there
- * is no room is condemned. */
+/* mux_queue.c. To a client: control messages ahead of data; the rest keeps its order. A client for which
+ * there is no room is condemned. */
 void mux_condemn(struct bx_mux_client *c, const char *why);
 void mux_control_to_client(struct bx_mux_client *c, uint16_t type, uint32_t cs, const void *p, size_t len);
 void mux_ordered_to_client(struct bx_mux_client *c, uint16_t type, unsigned lane, uint32_t cs, const void *p,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* mux_queue.c - what waits: for clients, in their links and behind them; credit that is held back; room towards
- * the guest. */
+/* mux_queue.c - what waits: for clients, in their links and behind them; credit that is held back; room
+ * towards the guest. */
 #include <string.h>
 
 #include "shim/mux_priv.h"
