@@ -137,7 +137,8 @@ static int read_auth(const struct bx_json *o, struct bx_registry *g, struct bx_e
 
     if (r <= 0)
         return r;
-    if ((r = bx_json_only_keys(&auth, known, err)) < 0 || (r = bx_json_str(&auth, "type", 16, &type, err)) < 0 ||
+    if ((r = bx_json_only_keys(&auth, known, err)) < 0 ||
+        (r = bx_json_str(&auth, "type", 16, &type, err)) < 0 ||
         (r = opt_str(&auth, "username", NAME_MAX_LEN, &g->username, err)) < 0 ||
         (r = opt_str(&auth, "password", SECRET_MAX, &g->password, err)) < 0 ||
         (r = opt_str(&auth, "token", SECRET_MAX, &g->token, err)) < 0)
@@ -163,12 +164,14 @@ static int read_transport(const struct bx_json *o, struct bx_registry *g, struct
     if (r <= 0)
         return r;
     g->plain_http = bx_streq(s, "http");
-    return g->plain_http || bx_streq(s, "https") ? 0 : bx_json_fail(o, err, "transport must be https or http");
+    return g->plain_http || bx_streq(s, "https") ? 0
+                                                 : bx_json_fail(o, err, "transport must be https or http");
 }
 
 static int read_mirrors(const struct bx_json *o, struct bx_registry *g, struct bx_err *err)
 {
-    int r = bx_json_opt_strv(o, "mirrors", BX_CONFIG_MIRRORS_MAX, HOST_MAX + 1 + PREFIX_MAX, &g->mirrors, err);
+    int r =
+        bx_json_opt_strv(o, "mirrors", BX_CONFIG_MIRRORS_MAX, HOST_MAX + 1 + PREFIX_MAX, &g->mirrors, err);
     char **m, shown[64];
 
     for (m = g->mirrors; r >= 0 && m && *m; m++) {
@@ -312,10 +315,11 @@ int bx_config_load(const char *given, struct bx_config *ret, char **ret_home, st
         if (r < 0)
             return r;
         if (c.home_dir && !bx_streq(c.home_dir, home))
-            return bx_fail(err, BX_ECONFIG, 0,
-                           "%s: home_dir says %s, but this is the file of %s: leave it out, or name the file by "
-                           "BOXLITE_CONFIG",
-                           path, c.home_dir, home);
+            return bx_fail(
+                err, BX_ECONFIG, 0,
+                "%s: home_dir says %s, but this is the file of %s: leave it out, or name the file by "
+                "BOXLITE_CONFIG",
+                path, c.home_dir, home);
     }
     *ret = c;
     c = (struct bx_config){0};

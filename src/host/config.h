@@ -2,8 +2,8 @@
 /*
  * config.h - the configuration file: which registries images come from, and how.
  *
- * Strict JSON: a key that is not known is refused by its name and place. The file is $BOXLITE_CONFIG (the command's
- * --config), else config.json in the home directory when it is there:
+ * Strict JSON: a key that is not known is refused by its name and place. The file is $BOXLITE_CONFIG, which the
+ * command sets for --config, else config.json in the home directory when it is there:
  *
  *     {"home_dir": "/var/lib/boxlite",
  *      "image_registries": [
@@ -12,10 +12,11 @@
  *        {"host": "harbor.example", "ca_file": "/etc/ssl/harbor.pem",
  *         "auth": {"type": "basic", "username": "robot", "password": "..."}}]}
  *
- * All is optional but an entry's host. transport: https (default) or http. skip_verify: the certificate is not
- * checked. search: tried, in order, for names without a registry. mirrors: asked before the registry itself, in
- * order, HOST[:PORT][/PATH]; how to reach one is said by the entry with its host. auth: anonymous, basic (username,
- * password) or bearer (token); without it docker's configuration is asked. home_dir: only in a file that was named.
+ * All is optional but an entry's host. transport: https (default) or http. skip_verify: the certificate is
+ * not checked. search: tried, in order, for names without a registry. mirrors: asked before the registry
+ * itself, in order, HOST[:PORT][/PATH]; how to reach one is said by the entry with its host. auth: anonymous,
+ * basic (username, password) or bearer (token); without it docker's configuration is asked. home_dir: only in
+ * a file that was named.
  */
 #ifndef BX_HOST_CONFIG_H
 #define BX_HOST_CONFIG_H
@@ -58,11 +59,12 @@ void bx_config_done(struct bx_config *c);
 #define bx_cleanup_config BX_CLEANUP(bx_config_done)
 
 /* `what` begins every message: the file's name. All errors are -BX_ECONFIG. */
-int bx_config_parse(const char *text, size_t len, const char *what, struct bx_config *ret, struct bx_err *err);
+int bx_config_parse(const char *text, size_t len, const char *what, struct bx_config *ret,
+                    struct bx_err *err);
 
 /*
- * Where the home is and what is configured there. Home: `given`, else $BOXLITE_HOME, else home_dir of the named
- * file, else ~/.boxlite; absolute, heap.
+ * Where the home is and what is configured there. Home: `given`, else $BOXLITE_HOME, else home_dir of the
+ * named file, else ~/.boxlite; absolute, heap.
  */
 int bx_config_load(const char *given, struct bx_config *ret, char **ret_home, struct bx_err *err);
 

@@ -16,7 +16,8 @@ void bx_adopt_done(struct bx_adopt *a)
     *a = (struct bx_adopt){0};
 }
 
-int bx_adopt_manifest(struct CBoxliteRuntime *rt, const char *digest, struct bx_adopt *ret, struct bx_err *err)
+int bx_adopt_manifest(struct CBoxliteRuntime *rt, const char *digest, struct bx_adopt *ret,
+                      struct bx_err *err)
 {
     bx_cleanup_adopt struct bx_adopt a = {0};
     size_t len = 0;
@@ -30,7 +31,7 @@ int bx_adopt_manifest(struct CBoxliteRuntime *rt, const char *digest, struct bx_
         return r;
     snprintf(a.digest, sizeof(a.digest), "%s", digest);
     *ret = a;
-    a = (struct bx_adopt){0};
+    memset(&a, 0, sizeof(a)); /* it is theirs now */
     return 0;
 }
 
@@ -44,8 +45,8 @@ int bx_adopt_check(struct CBoxliteRuntime *rt, const struct bx_adopt *a, struct 
     if (r == 0)
         r = bx_image_config_parse(text, len, &config, err);
     if (r == 0 && (!bx_streq(config.os, BX_IMAGE_OS) || !bx_streq(config.arch, BX_IMAGE_ARCH)))
-        r = bx_fail(err, BX_EIMAGE, 0, "the image is for %s/%s, not for " BX_IMAGE_OS "/" BX_IMAGE_ARCH, config.os,
-                    config.arch);
+        r = bx_fail(err, BX_EIMAGE, 0, "the image is for %s/%s, not for " BX_IMAGE_OS "/" BX_IMAGE_ARCH,
+                    config.os, config.arch);
     if (r == 0 && config.diff_ids && bx_strv_len(config.diff_ids) != a->manifest.layer_count)
         r = bx_fail(err, BX_EIMAGE, 0, "the image has %zu layers, its configuration names %zu",
                     a->manifest.layer_count, bx_strv_len(config.diff_ids));
@@ -68,7 +69,8 @@ static int check_blob(struct CBoxliteRuntime *rt, const struct bx_descriptor *d,
     return 0;
 }
 
-int bx_adopt_put(struct CBoxliteRuntime *rt, const struct bx_adopt *a, const char *reference, struct bx_err *err)
+int bx_adopt_put(struct CBoxliteRuntime *rt, const struct bx_adopt *a, const char *reference,
+                 struct bx_err *err)
 {
     const struct bx_manifest *m = &a->manifest;
     struct bx_image_row row = {.reference = (char *)(uintptr_t)reference,

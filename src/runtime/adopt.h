@@ -28,11 +28,14 @@ void bx_adopt_done(struct bx_adopt *a);
 #define bx_cleanup_adopt BX_CLEANUP(bx_adopt_done)
 
 /* Reads the manifest of this digest from the store. An image without layers is refused. */
-int bx_adopt_manifest(struct CBoxliteRuntime *rt, const char *digest, struct bx_adopt *ret, struct bx_err *err);
+int bx_adopt_manifest(struct CBoxliteRuntime *rt, const char *digest, struct bx_adopt *ret,
+                      struct bx_err *err);
 /* Reads the configuration: is the image for this host, and does it tell of as many layers? */
 int bx_adopt_check(struct CBoxliteRuntime *rt, const struct bx_adopt *a, struct bx_err *err);
-/* All blobs are there, with the sizes the manifest says: the row is written, under this canonical reference. */
-int bx_adopt_put(struct CBoxliteRuntime *rt, const struct bx_adopt *a, const char *reference, struct bx_err *err);
+/* All blobs are there, with the sizes the manifest says: the row is written, under this canonical reference.
+ */
+int bx_adopt_put(struct CBoxliteRuntime *rt, const struct bx_adopt *a, const char *reference,
+                 struct bx_err *err);
 
 /* For callbacks; NULL when out of memory. */
 CImagePullResult *bx_pull_result(const char *reference, const char *config_digest, int layer_count);

@@ -79,7 +79,7 @@ int bx_image_find(struct CBoxliteRuntime *rt, const char *reference, struct bx_i
     size_t i;
     int r = bx_registries_candidates(rt->registries, reference, &names, err);
 
-    if (r < 0 || (r = bx_reference_parse(reference, &ref, err)) < 0)
+    if (r < 0 || bx_reference_parse(reference, &ref, err) < 0)
         return bx_prefix(err, "image");
     canonical = bx_reference_canonical(&ref); /* what is loaded from a file is called so */
     if (!canonical || bx_strv_add(&names, canonical) < 0)

@@ -2,9 +2,9 @@
 /*
  * credentials.c - see credentials.h.
  *
- * Docker names its own registry https://index.docker.io/v1/, others HOST; older versions wrote https://HOST/v1/. Podman
- * and others also write HOST/PATH for a part of a registry: the longest that fits goes first. An entry may be empty: docker
- * leaves it when a helper keeps the password.
+ * Docker names its own registry https://index.docker.io/v1/, others HOST; older versions wrote
+ * https://HOST/v1/. Podman and others also write HOST/PATH for a part of a registry: the longest that fits
+ * goes first. An entry may be empty: docker leaves it when a helper keeps the password.
  */
 #include "runtime/credentials.h"
 
@@ -147,7 +147,8 @@ static int take_entry(const struct bx_json *o, struct bx_docker_login *l, struct
     return r < 0 ? r : keep(&l->password, password, err);
 }
 
-/* Of a key of `auths`: "https://HOST/v1/", "HOST/PATH", "HOST". How much of host and path it names: 0 nothing of ours. */
+/* Of a key of `auths`: "https://HOST/v1/", "HOST/PATH", "HOST". How much of host and path it names: 0 nothing
+ * of ours. */
 static size_t key_fits(const char *name, const struct bx_credential_key *key)
 {
     const char *p = strstr(name, "://");
@@ -201,8 +202,8 @@ static int best_entry(const struct bx_json *o, const char *member, const struct 
     return r < 0 ? r : 0;
 }
 
-static int take_helper(const struct bx_json *o, const struct bx_credential_key *key, struct bx_docker_login *l,
-                       struct bx_err *err)
+static int take_helper(const struct bx_json *o, const struct bx_credential_key *key,
+                       struct bx_docker_login *l, struct bx_err *err)
 {
     struct bx_json helpers, entry;
     char shown[HELPER_NAME_MAX + 1];
@@ -221,8 +222,9 @@ static int take_helper(const struct bx_json *o, const struct bx_credential_key *
     return keep(&l->helper, name, err);
 }
 
-int bx_docker_config_parse(const char *text, size_t len, const char *what, const struct bx_credential_key *key,
-                           struct bx_docker_login *ret, struct bx_err *err)
+int bx_docker_config_parse(const char *text, size_t len, const char *what,
+                           const struct bx_credential_key *key, struct bx_docker_login *ret,
+                           struct bx_err *err)
 {
     bx_cleanup_docker_login struct bx_docker_login l = {0};
     bx_cleanup_json struct bx_json o = {0};
@@ -311,7 +313,8 @@ static void answer(struct bx_credentials *c, struct bx_err *why)
     void *ud = c->ud;
 
     if (why)
-        bx_prefix(why, "credentials for %s: docker-credential-%s (named in %s)", c->host, c->login.helper, c->file);
+        bx_prefix(why, "credentials for %s: docker-credential-%s (named in %s)", c->host, c->login.helper,
+                  c->file);
     bx_credentials_free(c);
     fn(ud, why);
 }
@@ -361,7 +364,7 @@ static char *find_program(const char *name)
 static int start_helper(struct bx_credentials *c, struct bx_err *err)
 {
     char program[HELPER_NAME_MAX + 32], verb[] = "get", *argv[] = {program, verb, NULL};
-    const char *server = bx_streq(c->host, DOCKER) ? DOCKER_KEY : c->host;
+    const char *server = strcmp(c->host, DOCKER) == 0 ? DOCKER_KEY : c->host;
     bx_cleanup_free char *path = NULL;
     bx_cleanup_close int in = bx_memfd_sealed("server", server, strlen(server));
     struct bx_spawn_fd fds[] = {{in, 0}};
@@ -371,7 +374,8 @@ static int start_helper(struct bx_credentials *c, struct bx_err *err)
     s.path = path = find_program(program);
     if (!path)
         return bx_fail(err, BX_ECONFIG, 0,
-                       "credentials for %s: %s is not in the PATH, and %s names it; install it, or give this registry an "
+                       "credentials for %s: %s is not in the PATH, and %s names it; install it, or give this "
+                       "registry an "
                        "\"auth\" of its own in config.json",
                        c->host, program, c->file);
     if (in < 0)

@@ -2,9 +2,9 @@
 /*
  * credentials.h - what docker's configuration says about who we are at a registry (private).
  *
- * $DOCKER_CONFIG/config.json, else ~/.docker/config.json, read each time: auths, credHelpers, credsStore. A helper is a
- * program of the user's, docker-credential-NAME of the PATH; it runs as one of our jobs, with a deadline, and what it
- * says is bounded. Where nothing is said nothing is sent.
+ * $DOCKER_CONFIG/config.json, else ~/.docker/config.json, read each time: auths, credHelpers, credsStore. A
+ * helper is a program of the user's, docker-credential-NAME of the PATH; it runs as one of our jobs, with a
+ * deadline, and what it says is bounded. Where nothing is said nothing is sent.
  */
 #ifndef BX_RUNTIME_CREDENTIALS_H
 #define BX_RUNTIME_CREDENTIALS_H
@@ -18,8 +18,8 @@ struct bx_credentials;
 typedef void bx_credentials_fn(void *ud, const struct bx_err *err);
 
 /*
- * Fills username and password, identity_token or bearer_token of `into`, which stays valid. 1: done; 0: *ret was made,
- * and fn will be called from the loop; negative: -BX_ECONFIG, with the file's name.
+ * Fills username and password, identity_token or bearer_token of `into`, which stays valid. 1: done; 0: *ret
+ * was made, and fn will be called from the loop; negative: -BX_ECONFIG, with the file's name.
  */
 int bx_credentials_get(struct CBoxliteRuntime *rt, const struct bx_credential_key *key,
                        struct bx_pull_endpoint *into, bx_credentials_fn *fn, void *ud,
@@ -34,8 +34,9 @@ struct bx_docker_login {
 };
 void bx_docker_login_done(struct bx_docker_login *l);
 #define bx_cleanup_docker_login BX_CLEANUP(bx_docker_login_done)
-int bx_docker_config_parse(const char *text, size_t len, const char *what, const struct bx_credential_key *key,
-                           struct bx_docker_login *ret, struct bx_err *err);
+int bx_docker_config_parse(const char *text, size_t len, const char *what,
+                           const struct bx_credential_key *key, struct bx_docker_login *ret,
+                           struct bx_err *err);
 /* What a helper answered: 1, or 0 when it has nothing, or -BX_ECONFIG. */
 int bx_docker_helper_parse(const char *text, size_t len, struct bx_docker_login *ret, struct bx_err *err);
 

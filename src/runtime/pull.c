@@ -4,16 +4,17 @@
  *
  * Theory of operation
  *
- *  A name means one reference, or for a name without a registry one at each registry that is searched. For each in turn:
+ *  A name means one reference, or for a name without a registry one at each registry that is searched. For
+ * each in turn:
  *
- *      LOCK         tmp/pull-<hash of the reference>.lock is ours: of those who want the same image at the same time one
- *                   does the work. Whoever waited finds a row that is younger than his wish, and is done.
+ *      LOCK         tmp/pull-<hash of the reference>.lock is ours: of those who want one image at the same
+ *                   time one does the work. Whoever waited finds a row younger than his wish, and is done.
  *      CREDENTIALS  of each endpoint, from docker's configuration, where nothing else was said
  *      FETCH        boxlite-pull does it, in its jail, and tells in lines how far it is (host/pull_plan.h)
  *      ADOPT        what it brought is read from the store, and gets its row
  *
- *  The next reference is tried only when no endpoint of this one has the image: an answer that is broken, or none at all,
- *  ends the pull, so that nobody gets another image because a registry was down for a moment.
+ *  The next reference is tried only when no endpoint of this one has the image: an answer that is broken, or
+ * none at all, ends the pull, so that nobody gets another image because a registry was down for a moment.
  *
  *  boxlite-pull has read what strangers wrote: its lines are checked like theirs.
  */
@@ -45,10 +46,10 @@
 
 struct bx_pull {
     struct CBoxliteRuntime *rt;
-    char *name;         /* as it was asked for */
-    char **candidates;  /* canonical references */
+    char *name;        /* as it was asked for */
+    char **candidates; /* canonical references */
     size_t candidate;
-    int64_t began_ms;   /* wall clock */
+    int64_t began_ms;                /* wall clock */
     char complaints[BX_ERR_MSG_MAX]; /* of the candidates before */
 
     /* The candidate that is tried now. */
@@ -61,8 +62,8 @@ struct bx_pull {
     struct bx_credentials *credentials;
     struct bx_job *job;
     struct bx_pull_progress progress;
-    bool found; /* an endpoint has it */
-    bool said;  /* the last word was said: */
+    bool found;             /* an endpoint has it */
+    bool said;              /* the last word was said: */
     struct bx_err said_err; /* code 0: ok, and */
     char top[72], digest[72];
 
@@ -142,8 +143,9 @@ static void hint(const struct bx_pull *p, struct bx_err *why)
 {
     if (why->code == BX_ENETWORK && !p->found && p->plan.n_endpoints == 1 &&
         bx_starts_with(p->candidates[p->candidate], "docker.io/"))
-        bx_err_append(why, "; an image may also come from a mirror of docker.io (config.json) or from a file (`boxlite "
-                           "load`)");
+        bx_err_append(
+            why, "; an image may also come from a mirror of docker.io (config.json) or from a file (`boxlite "
+                 "load`)");
 }
 
 /* "box not found" would be the class of its message: what is missing is an image. */
@@ -191,7 +193,8 @@ static void on_ended(void *ud, const char *text, size_t len)
     (void)text, (void)len;
     p->job = NULL;
     if (!p->said)
-        bx_fail(&err, BX_EIMAGE, 0, "%s: boxlite-pull ended without a word: it crashed, or was killed", p->name);
+        bx_fail(&err, BX_EIMAGE, 0, "%s: boxlite-pull ended without a word: it crashed, or was killed",
+                p->name);
     else if (!err.code && adopt(p, &image, &err) < 0)
         bx_prefix(&err, "%s", p->name);
     if (err.code)
@@ -273,7 +276,8 @@ static int plan_text(const struct bx_pull *p, struct bx_buf *out, struct bx_err 
 {
     int r = bx_pull_plan_write(&p->plan, out, err);
 
-    if (r < 0 && err->code == BX_EINVALID) /* proxies, user names: what is written there was said by somebody */
+    if (r < 0 &&
+        err->code == BX_EINVALID) /* proxies, user names: what is written there was said by somebody */
         err->code = BX_ECONFIG;
     return r < 0 ? -err->code : 0;
 }
@@ -330,8 +334,8 @@ static void next_credentials(struct bx_pull *p)
         size_t i = p->asked++;
 
         if (p->keys[i].host[0])
-            r = bx_credentials_get(p->rt, &p->keys[i], &p->plan.endpoints[i], on_credentials, p, &p->credentials,
-                                   &err);
+            r = bx_credentials_get(p->rt, &p->keys[i], &p->plan.endpoints[i], on_credentials, p,
+                                   &p->credentials, &err);
     }
     if (r > 0 && start_program(p, &err) < 0)
         r = bx_prefix(&err, "%s", p->name);
@@ -412,8 +416,8 @@ static int try_candidate(struct bx_pull *p, struct bx_err *err)
     return p->wait ? 0 : -err->code;
 }
 
-struct bx_pull *bx_pull_start(struct CBoxliteRuntime *rt, const char *box_id, const char *name, bx_pull_fn *fn,
-                              void *ud, struct bx_err *err)
+struct bx_pull *bx_pull_start(struct CBoxliteRuntime *rt, const char *box_id, const char *name,
+                              bx_pull_fn *fn, void *ud, struct bx_err *err)
 {
     struct bx_pull *p = calloc(1, sizeof(*p));
 
@@ -431,7 +435,8 @@ struct bx_pull *bx_pull_start(struct CBoxliteRuntime *rt, const char *box_id, co
     p->name = bx_strf("%s", name);
     if (!p->name)
         bx_fail(err, BX_ERESOURCE, ENOMEM, "pull an image");
-    else if (bx_registries_candidates(rt->registries, name, &p->candidates, err) == 0 && try_candidate(p, err) == 0)
+    else if (bx_registries_candidates(rt->registries, name, &p->candidates, err) == 0 &&
+             try_candidate(p, err) == 0)
         return p;
     return bx_pull_free(p);
 }

@@ -10,8 +10,8 @@ struct bx_pull;
 typedef void bx_pull_fn(void *ud, CImagePullResult *result, const struct bx_err *err);
 
 /* fn is called from the loop, never from within. box_id: whose start wants it, or "". NULL with err. */
-struct bx_pull *bx_pull_start(struct CBoxliteRuntime *rt, const char *box_id, const char *name, bx_pull_fn *fn,
-                              void *ud, struct bx_err *err);
+struct bx_pull *bx_pull_start(struct CBoxliteRuntime *rt, const char *box_id, const char *name,
+                              bx_pull_fn *fn, void *ud, struct bx_err *err);
 /* Gives up: what has come stays, and the next pull goes on from there. Accepts NULL; returns NULL. */
 struct bx_pull *bx_pull_free(struct bx_pull *p);
 

@@ -2,8 +2,8 @@
 /*
  * pull_progress.h - how far a pull is: from the lines of boxlite-pull to events of the runtime (private).
  *
- * The lines are checked against each other; events are thinned out to some ten a second for each layer, so that a slow
- * program is not buried. Nothing here decides anything about the pull.
+ * The lines are checked against each other; events are thinned out to some ten a second for each layer, so
+ * that a slow program is not buried. Nothing here decides anything about the pull.
  */
 #ifndef BX_RUNTIME_PULL_PROGRESS_H
 #define BX_RUNTIME_PULL_PROGRESS_H
@@ -13,7 +13,7 @@
 struct bx_pull_layer {
     char digest[72];
     uint64_t size, done;
-    bool fetch; /* not there when the pull began */
+    bool fetch;   /* not there when the pull began */
     int64_t told; /* bx_now of its last event */
 };
 

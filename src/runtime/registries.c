@@ -48,8 +48,8 @@ static int check_given(const BoxliteImageRegistry *g, struct bx_err *err)
     if (!g->host || !*g->host)
         return bx_fail(err, BX_ECONFIG, 0, "image registry: host is required");
     if (!bx_registry_host_valid(g->host))
-        return bx_fail(err, BX_ECONFIG, 0, "image registry %.200s: must be host[:port], without scheme or path",
-                       g->host);
+        return bx_fail(err, BX_ECONFIG, 0,
+                       "image registry %.200s: must be host[:port], without scheme or path", g->host);
     if (g->transport != BoxliteRegistryTransportHttps && g->transport != BoxliteRegistryTransportHttp)
         return bx_fail(err, BX_ECONFIG, 0, "image registry %s: unsupported registry transport", g->host);
     if (!g->username != !g->password)
@@ -69,10 +69,11 @@ static int check_search(const struct bx_registry *g, struct bx_err *err)
     if (!name)
         return bx_fail(err, BX_ERESOURCE, ENOMEM, "image registry %s", g->host);
     if (bx_reference_parse(name, &ref, NULL) < 0 || strcasecmp(ref.domain, g->host) != 0)
-        return bx_fail(err, BX_ECONFIG, 0,
-                       "image registry %s: cannot be searched, since %s means an image of docker.io: give it a domain "
-                       "or a port",
-                       g->host, name);
+        return bx_fail(
+            err, BX_ECONFIG, 0,
+            "image registry %s: cannot be searched, since %s means an image of docker.io: give it a domain "
+            "or a port",
+            g->host, name);
     return 0;
 }
 
@@ -193,8 +194,8 @@ static int read_ca(const struct bx_registry *g, char **ret, struct bx_err *err)
     if (r < 0)
         return bx_fail(err, BX_ECONFIG, -r, "ca_file of registry %s: read %s", g->host, g->ca_file);
     if (!bx_utf8_valid(*ret, len) || !strstr(*ret, "-----BEGIN "))
-        return bx_fail(err, BX_ECONFIG, 0, "ca_file of registry %s: %s holds no certificate as text (PEM)", g->host,
-                       g->ca_file);
+        return bx_fail(err, BX_ECONFIG, 0, "ca_file of registry %s: %s holds no certificate as text (PEM)",
+                       g->host, g->ca_file);
     return 0;
 }
 

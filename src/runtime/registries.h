@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * registries.h - where images come from: what the program gave and what the configuration file says, made one (private).
+ * registries.h - where images come from: what the program gave and what the configuration file says, made one
+ * (private).
  *
- * The program's word on a host goes before the file's; what it cannot say (mirrors, certificates) or has not said
- * (credentials) is the file's. A mirror is reached as the entry with the mirror's own host says, and gets the credentials
- * of that host only.
+ * The program's word on a host goes before the file's; what it cannot say (mirrors, certificates) or has not
+ * said (credentials) is the file's. A mirror is reached as the entry with the mirror's own host says, and
+ * gets the credentials of that host only.
  */
 #ifndef BX_RUNTIME_REGISTRIES_H
 #define BX_RUNTIME_REGISTRIES_H
@@ -30,10 +31,11 @@ int bx_registries_make(const BoxliteImageRegistry *given, size_t n, struct bx_co
 const struct bx_registry *bx_registry_find(const struct bx_registries *g, const char *host);
 
 /*
- * The canonical references that a name may mean, in the order in which registries are asked: one, or for a name without
- * a registry one of each that is searched (docker.io when there is none). A list.
+ * The canonical references that a name may mean, in the order in which registries are asked: one, or for a
+ * name without a registry one of each that is searched (docker.io when there is none). A list.
  */
-int bx_registries_candidates(const struct bx_registries *g, const char *name, char ***ret, struct bx_err *err);
+int bx_registries_candidates(const struct bx_registries *g, const char *name, char ***ret,
+                             struct bx_err *err);
 
 /* Whether docker's configuration is to be asked for an endpoint's credentials, and as what. */
 struct bx_credential_key {
@@ -41,7 +43,8 @@ struct bx_credential_key {
     char path[544]; /* repository there */
 };
 
-/* Mirrors, then the registry itself: into plan->endpoints, certificates read. keys: BX_PULL_ENDPOINTS_MAX of them. */
+/* Mirrors, then the registry itself: into plan->endpoints, certificates read. keys: BX_PULL_ENDPOINTS_MAX of
+ * them. */
 int bx_registries_endpoints(const struct bx_registries *g, const struct bx_reference *ref,
                             struct bx_pull_plan *plan, struct bx_credential_key *keys, struct bx_err *err);
 

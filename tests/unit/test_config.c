@@ -29,16 +29,18 @@ static void everything_that_can_be_said_is_kept(void **state)
     struct bx_err err = BX_ERR_INIT;
     const struct bx_registry *g;
 
-    assert_int_equal(parse("{\"home_dir\": \"/h\", \"image_registries\": ["
-                           "{\"host\": \"index.docker.io\", \"mirrors\": [\"127.0.0.1:5000\", \"[::1]:5000/hub/x\"]},"
-                           "{\"host\": \"127.0.0.1:5000\", \"transport\": \"http\", \"search\": true,"
-                           " \"auth\": {\"type\": \"anonymous\"}},"
-                           "{\"host\": \"reg.example\", \"transport\": \"https\", \"skip_verify\": true, \"search\": false,"
-                           " \"ca_file\": \"/etc/ca.pem\","
-                           " \"auth\": {\"type\": \"basic\", \"username\": \"u\", \"password\": \"p:q\"}},"
-                           "{\"host\": \"b.example\", \"auth\": {\"type\": \"bearer\", \"token\": \"t\"}}]}",
-                           &c, &err),
-                     0);
+    assert_int_equal(
+        parse(
+            "{\"home_dir\": \"/h\", \"image_registries\": ["
+            "{\"host\": \"index.docker.io\", \"mirrors\": [\"127.0.0.1:5000\", \"[::1]:5000/hub/x\"]},"
+            "{\"host\": \"127.0.0.1:5000\", \"transport\": \"http\", \"search\": true,"
+            " \"auth\": {\"type\": \"anonymous\"}},"
+            "{\"host\": \"reg.example\", \"transport\": \"https\", \"skip_verify\": true, \"search\": false,"
+            " \"ca_file\": \"/etc/ca.pem\","
+            " \"auth\": {\"type\": \"basic\", \"username\": \"u\", \"password\": \"p:q\"}},"
+            "{\"host\": \"b.example\", \"auth\": {\"type\": \"bearer\", \"token\": \"t\"}}]}",
+            &c, &err),
+        0);
     assert_string_equal(c.home_dir, "/h");
     assert_int_equal(c.n_registries, 4);
     g = c.registries;
@@ -80,7 +82,8 @@ static void what_is_wrong_is_named(void **state)
          "username and password"},
         {"{\"image_registries\": [{\"host\": \"a\", \"auth\": {\"type\": \"anonymous\", \"token\": \"t\"}}]}",
          "nothing else"},
-        {"{\"image_registries\": [{\"host\": \"a\", \"auth\": {\"type\": \"digest\"}}]}", "anonymous, basic or bearer"},
+        {"{\"image_registries\": [{\"host\": \"a\", \"auth\": {\"type\": \"digest\"}}]}",
+         "anonymous, basic or bearer"},
         {"{\"home_dir\": \"h\"}", "home_dir"},
         {"[]", "object"},
         {"{", "line 1"},
@@ -102,7 +105,8 @@ static void what_is_wrong_is_named(void **state)
 static void hosts_are_hosts(void **state)
 {
     static const char *const good[] = {"a", "a.b-c:5000", "127.0.0.1", "[::1]", "[fe80::1]:443", "a_b"};
-    static const char *const bad[] = {"", ":5000", "a b", "a:", "a:65536", "[::1", "[]", "-a", "a\n", "a:1:2", "a?b"};
+    static const char *const bad[] = {"",   ":5000", "a b", "a:",    "a:65536", "[::1",
+                                      "[]", "-a",    "a\n", "a:1:2", "a?b"};
     size_t i;
 
     for (i = 0; i < BX_ARRAY_SIZE(good); i++)

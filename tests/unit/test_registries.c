@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Where an image is asked for, in which order, and as whom; no credential goes to a place that it was not given for. */
+/* Where an image is asked for, in which order, and as whom; no credential goes to a place that it was not
+ * given for. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -115,16 +116,18 @@ static void expect_names(const struct bx_registries *g, const char *name, const 
 
 static void names_without_a_registry_are_searched_for_in_order(void **state)
 {
-    const BoxliteImageRegistry given[] = {
-        {.host = "first.example:5000", .search = 1}, {.host = "never.example"}, {.host = "docker.io", .search = 1}};
+    const BoxliteImageRegistry given[] = {{.host = "first.example:5000", .search = 1},
+                                          {.host = "never.example"},
+                                          {.host = "docker.io", .search = 1}};
     bx_cleanup_registries struct bx_registries g = {0}, none = {0};
 
     make(given, 3, "{\"image_registries\": [{\"host\": \"localhost\", \"search\": true}]}", &g);
     make(NULL, 0, "{}", &none);
     expect_names(&g, "python:slim",
                  "first.example:5000/python:slim docker.io/library/python:slim localhost/python:slim");
-    expect_names(&g, "team/tool", "first.example:5000/team/tool:latest docker.io/team/tool:latest "
-                                  "localhost/team/tool:latest");
+    expect_names(&g, "team/tool",
+                 "first.example:5000/team/tool:latest docker.io/team/tool:latest "
+                 "localhost/team/tool:latest");
     expect_names(&g, "never.example/x", "never.example/x:latest");
     expect_names(&g, "docker.io/python", "docker.io/library/python:latest");
     expect_names(&none, "python", "docker.io/library/python:latest");
@@ -184,7 +187,8 @@ static void certificates_are_read_and_a_missing_file_is_named(void **state)
 
     assert_true(fd >= 0);
     assert_int_equal(bx_write_full(fd, pem, strlen(pem)), 0);
-    snprintf(file, sizeof(file), "{\"image_registries\": [{\"host\": \"r.example\", \"ca_file\": \"%s\"}]}", path);
+    snprintf(file, sizeof(file), "{\"image_registries\": [{\"host\": \"r.example\", \"ca_file\": \"%s\"}]}",
+             path);
     make(NULL, 0, file, &g);
     assert_int_equal(bx_reference_parse("r.example/x", &ref, &err), 0);
     plan.repository = strdup("x");
@@ -259,7 +263,8 @@ static void helpers_are_named_for_one_registry_or_for_all(void **state)
 
 static void a_broken_configuration_names_its_file(void **state)
 {
-    expect_login("{\"auths\": {\"r.example\": {\"auth\": \"dTp\"}}}", "r.example", "x", "u"); /* without a password: nobody */
+    expect_login("{\"auths\": {\"r.example\": {\"auth\": \"dTp\"}}}", "r.example", "x",
+                 "u"); /* without a password: nobody */
     expect_login("{\"auths\": {\"r.example\": {\"auth\": \"!!!!\"}}}", "r.example", "x",
                  "config.json: auths.r.example auth must be USER:PASSWORD in base64");
     expect_login("{\"auths\": {\"r.example\": {\"auth\": \"dXA=\"}}}", "r.example", "x",
