@@ -80,6 +80,8 @@ void bx_sweep(struct bx_source *s, void *ud);
 unsigned bx_boxes_owned(struct CBoxliteRuntime *rt);
 void bx_boxes_stop_owned(struct CBoxliteRuntime *rt, bool force);
 void bx_boxes_end(struct CBoxliteRuntime *rt);
+/* A handle on a box; NULL with err (which may be NULL). */
+struct CBoxHandle *bx_handle_new(struct bx_box *b, struct bx_err *err);
 void bx_handle_free_locked(struct CBoxHandle *h);
 /* Row by id or name with the message users see. */
 int bx_row_get(struct CBoxliteRuntime *rt, const char *id_or_name, struct bx_box_row *ret,
