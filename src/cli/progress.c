@@ -43,11 +43,31 @@ static void put_line(const char *text)
 
 /* --- numbers */
 
-/* How fast and how long still, since `began`, when `first` had come already. Empty when nothing can be said. */
-static void rate_text(char *dst, size_t size, uint64_t done, uint64_t total, uint64_t first, int64_t began)
+/* The last seconds count, not what was fast or slow before. */
+struct pace {
+    int64_t at[2]; /* when ... 0: not begun */
+    uint64_t done[2]; /* ... so much had come */
+};
+#define PACE (3 * BX_SEC)
+
+static void pace_mark(struct pace *p, uint64_t done)
 {
-    double seconds = (double)(bx_now() - began) / (double)BX_SEC;
-    double rate = done > first && seconds > 0 ? (double)(done - first) / seconds : 0;
+    int64_t now = bx_now();
+    if (!p->at[0] || done < p->done[1])
+        *p = (struct pace){ { now, now }, { done, done } };
+    if (now - p->at[1] < PACE)
+        return;
+    p->at[0] = p->at[1];
+    p->done[0] = p->done[1];
+    p->at[1] = now;
+    p->done[1] = done;
+}
+
+/* How fast, and how long still. Empty when nothing can be said. */
+static void rate_text(char *dst, size_t size, uint64_t done, uint64_t total, const struct pace *p)
+{
+    double seconds = (double)(bx_now() - p->at[0]) / (double)BX_SEC;
+    double rate = p->at[0] && done > p->done[0] && seconds > 0 ? (double)(done - p->done[0]) / seconds : 0;
     dst[0] = '\0';
     if (rate <= 0 || total < done)
         return;
@@ -64,6 +84,7 @@ static void rate_text(char *dst, size_t size, uint64_t done, uint64_t total, uin
 
 static struct {
     int64_t began, last;
+    struct pace pace;
     char what[64];
 } step;
 
@@ -78,12 +99,14 @@ static void show_step(const char *box_id, const char *what, uint64_t done, uint6
         snprintf(step.what, sizeof(step.what), "%s", what);
         step.began = now;
         step.last = 0;
+        step.pace = (struct pace){ 0 };
     }
+    pace_mark(&step.pace, done);
     if (now - step.began < FIRST || now - step.last < PAUSE)
         return;
     step.last = now;
     char line[LINE_MAX_LEN], rate[64];
-    rate_text(rate, sizeof(rate), done, total, 0, step.began);
+    rate_text(rate, sizeof(rate), done, total, &step.pace);
     if (total)
         snprintf(line, sizeof(line), "%s: %llu %%%s", what, (unsigned long long)(done * 100 / total), rate);
     else
@@ -98,8 +121,8 @@ static void show_step(const char *box_id, const char *what, uint64_t done, uint6
 struct layer {
     char digest[16];
     char message[128];
-    uint64_t first, done, total;
-    int64_t began; /* 0: nothing came yet */
+    uint64_t done, total;
+    struct pace pace; /* not begun: nothing came yet */
     int state;
 };
 
@@ -116,10 +139,8 @@ static void note(struct layer *l, const CPullProgress *p)
     const char *hex = strchr(p->digest, ':');
     snprintf(l->digest, sizeof(l->digest), "%.12s", hex ? hex + 1 : p->digest);
     snprintf(l->message, sizeof(l->message), "%s", p->message);
-    if (!l->began && p->done > 0 && p->state == BoxlitePullStateFetching) {
-        l->began = bx_now();
-        l->first = p->done;
-    }
+    if (p->done > 0 && p->state == BoxlitePullStateFetching)
+        pace_mark(&l->pace, p->done);
     l->done = p->done;
     l->total = p->total;
     l->state = p->state;
@@ -128,7 +149,7 @@ static void note(struct layer *l, const CPullProgress *p)
 static void draw_layer(const struct layer *l)
 {
     char line[LINE_MAX_LEN], rate[64];
-    rate_text(rate, sizeof(rate), l->done, l->total, l->first, l->began);
+    rate_text(rate, sizeof(rate), l->done, l->total, &l->pace);
     if (l->state == BoxlitePullStateRetrying)
         snprintf(line, sizeof(line), "  %s  again: %s", l->digest, l->message);
     else if (l->state == BoxlitePullStateWaiting)
@@ -143,14 +164,15 @@ static void draw_all(const CPullProgress *p)
 {
     char line[LINE_MAX_LEN], rate[64];
     const struct layer *l = &pull.all;
-    rate_text(rate, sizeof(rate), l->done, l->total, l->first, l->began);
+    bool elsewhere = !bx_starts_with(p->reference, p->registry);
+    rate_text(rate, sizeof(rate), l->done, l->total, &l->pace);
     if (l->state == BoxlitePullStateRetrying)
         snprintf(line, sizeof(line), "%s: again: %s", p->reference, l->message);
     else if (pull.count == 0)
         snprintf(line, sizeof(line), "%s: asking %s ...", p->reference, *p->registry ? p->registry : "its registry");
     else
-        snprintf(line, sizeof(line), "%s from %s: %.1f of %.1f MB%s", p->reference, p->registry, (double)l->done / 1e6,
-                 (double)l->total / 1e6, rate);
+        snprintf(line, sizeof(line), "%.1f of %.1f MB%s  %s%s%s", (double)l->done / 1e6, (double)l->total / 1e6, rate,
+                 p->reference, elsewhere ? " from " : "", elsewhere ? p->registry : "");
     put_line(line);
 }
 
@@ -161,7 +183,7 @@ static void draw_pull(const CPullProgress *p)
     bx_cli_progress_clear();
     for (int i = 0; i < pull.count && i < LAYERS_MAX && room > 0; i++) {
         if (pull.layers[i].state == BoxlitePullStateDone || !pull.layers[i].digest[0] ||
-            (pull.layers[i].state == BoxlitePullStateFetching && !pull.layers[i].began))
+            (pull.layers[i].state == BoxlitePullStateFetching && !pull.layers[i].pace.at[0]))
             continue;
         draw_layer(&pull.layers[i]);
         room--;

@@ -472,9 +472,10 @@ def test_a_terminal_shows_layers_and_the_whole(home):
         try:
             t.expect(big.layers[0][7:19].encode())
             t.expect(b" of 3.0 MB")
-            t.expect(f"{reg.host}/team/big:1 from {reg.host}: ".encode())
-            t.expect(b" of 4.5 MB")
-            t.expect(b"MB/s")
+            t.expect(b" of 4.5 MB  ")
+            t.expect(b" MB/s  ")
+            t.expect(b" s left  ")
+            t.expect(f"{reg.host}/team/big:1\r".encode())
             t.expect(b"Pulled: ")
             assert t.wait() == 0
         finally:
