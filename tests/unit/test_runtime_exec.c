@@ -43,8 +43,12 @@ struct fake {
     struct fake_stream streams[FAKE_STREAMS];
     int count;
     bool die;
+    bool stuck; /* it has more to send than it may */
     struct bx_buf echo;
 };
+
+/* Each time it gets stuck, a byte for the test. */
+static int stuck_pipe[2] = {-1, -1};
 
 static struct fake_stream *fake_find(struct fake *f, uint32_t id)
 {
@@ -256,6 +260,17 @@ static void fake_flood(struct fake *f)
     }
 }
 
+static void fake_tell_stuck(struct fake *f)
+{
+    bool stuck = bx_link_wants_write(&f->link);
+
+    for (int i = 0; i < f->count; i++)
+        stuck = stuck || (f->streams[i].what == FLOOD && f->streams[i].out[1].credit == 0);
+    if (stuck && !f->stuck)
+        (void)!write(stuck_pipe[1], "s", 1);
+    f->stuck = stuck;
+}
+
 static void fake_serve(int fd)
 {
     static const struct bx_link_ops ops = {fake_message, fake_data, fake_eof};
@@ -279,6 +294,7 @@ static void fake_serve(int fd)
             bx_link_sent(&f.link, (size_t)n);
         if (f.die && !bx_link_wants_write(&f.link))
             _exit(0);
+        fake_tell_stuck(&f);
         p.events |= bx_link_wants_write(&f.link) ? POLLOUT : 0;
         poll(&p, 1, -1);
         n = read(fd, buf, sizeof(buf));
@@ -354,6 +370,8 @@ static int world_setup(void **state)
     snprintf(path, sizeof(path), "%s/boxes/%s", w->home.path, w->id);
     dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     assert_int_equal(pipe(fds), 0);
+    assert_int_equal(pipe2(stuck_pipe, O_CLOEXEC), 0);
+    assert_int_equal(bx_fd_nonblock(stuck_pipe[1], true), 0);
     w->pid = fork();
     if (w->pid == 0) {
         close(fds[0]);
@@ -383,6 +401,8 @@ static int world_teardown(void **state)
     if (rm == 0)
         execl("/bin/rm", "rm", "-rf", w->home.path, (char *)NULL);
     waitpid(rm, NULL, 0);
+    close(stuck_pipe[0]);
+    close(stuck_pipe[1]);
     free(w);
     return 0;
 }
@@ -519,11 +539,12 @@ static void a_slow_reader_stops_the_writer_and_loses_nothing(void **state)
     struct world *w = *state;
     struct seen s = {0};
     CExecutionHandle *x = run(w, "flood", "20000000");
+    char c;
 
     boxlite_execution_on_stdout(x, on_out, &s, NULL);
     boxlite_execution_on_exit(x, on_exit_seen, &s, NULL);
-    /* Only what the window allows is under way before the first drain. */
-    usleep(50000);
+    /* Only what the window allows is under way before the first drain, however long that comes after. */
+    assert_int_equal(read(stuck_pipe[0], &c, 1), 1);
     boxlite_runtime_drain(w->home.rt, 0, NULL);
     assert_true(s.out_len <= 2 * BX_WINDOW);
     DRAIN_UNTIL(w->home.rt, s.exits);
