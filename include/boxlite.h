@@ -294,7 +294,8 @@ BOXLITE_API int boxlite_has_feature(const char *name);
  * takes a few milliseconds.
  *
  * Environment read here: BOXLITE_ENGINE (auto, kvm, tcg: what a box that asks for "auto" gets),
- * BOXLITE_START_TIMEOUT (seconds), BOXLITE_LIBEXEC (where the library's programs are).
+ * BOXLITE_START_TIMEOUT (seconds), BOXLITE_LIBEXEC (where the library's programs are), BOXLITE_IMAGE_TEMPLATES (auto,
+ * or off: no machines with an image's root mounted are kept, and none are used).
  *
  * Errors: Config (home is not absolute, a registry or the configuration file is malformed, an environment variable has no
  * meaning),

@@ -4,9 +4,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -264,4 +266,17 @@ int bx_close_from(int first)
         n = close_listed(first);
     while (n > 0);
     return n;
+}
+
+int bx_copy_file(int from, int to)
+{
+    off_t in = 0, out = 0;
+    ssize_t n;
+
+    if (ioctl(to, FICLONE, from) == 0)
+        return 0;
+    do {
+        n = copy_file_range(from, &in, to, &out, 1u << 30, 0);
+    } while (n > 0 || (n < 0 && errno == EINTR));
+    return n < 0 ? -errno : 0;
 }

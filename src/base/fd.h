@@ -34,6 +34,8 @@ int bx_pwrite_full(int fd, const void *buf, size_t len, off_t off);
 /* Reads exactly len bytes; -EPIPE when the end comes first. */
 int bx_read_full(int fd, void *buf, size_t len);
 int bx_pread_full(int fd, void *buf, size_t len, off_t off);
+/* All of a regular file into an empty one, sharing blocks where the file system can. 0 or -errno. */
+int bx_copy_file(int from, int to);
 
 /* Reads the whole file `name` under dirfd into a new NUL-terminated buffer; refuses more than `max` bytes
  * with -EFBIG. Caller frees *ret_data. ret_len may be NULL. */

@@ -57,6 +57,8 @@ int bx_agent_run(struct bx_agent *a);
 void bx_agent_send(struct bx_agent *a, uint16_t type, const void *msg);
 
 /* start.c: Start, Clock. */
+/* In an image's template: mounts the root and enters it, before anything of a box is known. */
+int bx_agent_mount_early(struct bx_agent *a, struct bx_err *err);
 void bx_agent_start(struct bx_agent *a, const uint8_t *payload, size_t len);
 int bx_agent_set_clock(int64_t realtime_ns, struct bx_err *err);
 

@@ -45,7 +45,7 @@ struct child {
     int control;
 };
 
-/* --- the first half: everything but the root, under STAGE --- */
+/* --- the first step: everything but the root, under STAGE --- */
 
 struct mount_entry {
     const char *type, *target, *data;
@@ -169,7 +169,7 @@ static int mask_paths(struct bx_err *err)
     return 0;
 }
 
-/* --- the second half --- */
+/* --- the second step: the root --- */
 
 /* Generated files over those of the image: the disk is not written unless it lacks the name. */
 static const struct {
@@ -287,7 +287,7 @@ static int settle(struct bx_err *err)
     return 0;
 }
 
-static int first_half(int prepared[BX_ARRAY_SIZE(staged)], struct bx_err *err)
+static int prepare(int prepared[BX_ARRAY_SIZE(staged)], struct bx_err *err)
 {
     char path[64];
     int r;
@@ -309,21 +309,14 @@ static int first_half(int prepared[BX_ARRAY_SIZE(staged)], struct bx_err *err)
     return r;
 }
 
-static int second_half(const struct bx_container_plan *plan, const int prepared[BX_ARRAY_SIZE(staged)],
-                       const int fds[1 + BX_ETC_FILES], struct bx_err *err)
+/* The last step: this box. */
+static int become(const struct bx_container_plan *plan, struct bx_err *err)
 {
-    int r;
-
     if (sethostname(plan->hostname, strlen(plan->hostname)) < 0)
         return bx_fail(err, BX_EENGINE, errno, "set the host name");
-    r = enter_root(fds[0], prepared, err);
-    if (r >= 0)
-        r = place_etc(fds + 1, err);
-    if (r >= 0 && !plan->protect)
+    if (!plan->protect)
         unmask_paths();
-    if (r >= 0 && plan->working_dir[0])
-        r = make_working_dir(plan->working_dir, plan->uid, plan->gid, err);
-    return r;
+    return plan->working_dir[0] ? make_working_dir(plan->working_dir, plan->uid, plan->gid, err) : 0;
 }
 
 static int drop_everything(struct bx_err *err)
@@ -351,10 +344,11 @@ static _Noreturn void reap_for_ever(void)
     }
 }
 
-/* The plan, one message with the mounts: root, then the files of /etc. */
-static int send_plan(int control, const struct bx_container_plan *plan, const int fds[1 + BX_ETC_FILES])
+/* One message with the mounts: root, then the files of /etc. */
+static int send_root(int control, const int fds[1 + BX_ETC_FILES])
 {
-    struct iovec iov = {.iov_base = (void *)plan, .iov_len = sizeof(*plan)};
+    char byte = 0;
+    struct iovec iov = {.iov_base = &byte, .iov_len = 1};
     union {
         struct cmsghdr align;
         char bytes[CMSG_SPACE(sizeof(int) * (1 + BX_ETC_FILES))];
@@ -367,12 +361,13 @@ static int send_plan(int control, const struct bx_container_plan *plan, const in
     c->cmsg_type = SCM_RIGHTS;
     c->cmsg_len = CMSG_LEN(sizeof(int) * (1 + BX_ETC_FILES));
     memcpy(CMSG_DATA(c), fds, sizeof(int) * (1 + BX_ETC_FILES));
-    return sendmsg(control, &msg, MSG_NOSIGNAL) == (ssize_t)sizeof(*plan) ? 0 : -errno;
+    return sendmsg(control, &msg, MSG_NOSIGNAL) == 1 ? 0 : -errno;
 }
 
-static bool receive_plan(int control, struct bx_container_plan *plan, int fds[1 + BX_ETC_FILES])
+static bool receive_root(int control, int fds[1 + BX_ETC_FILES])
 {
-    struct iovec iov = {.iov_base = plan, .iov_len = sizeof(*plan)};
+    char byte;
+    struct iovec iov = {.iov_base = &byte, .iov_len = 1};
     union {
         struct cmsghdr align;
         char bytes[CMSG_SPACE(sizeof(int) * (1 + BX_ETC_FILES))];
@@ -381,7 +376,7 @@ static bool receive_plan(int control, struct bx_container_plan *plan, int fds[1 
         .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &space, .msg_controllen = sizeof(space.bytes)};
     struct cmsghdr *c;
 
-    if (recvmsg(control, &msg, MSG_CMSG_CLOEXEC) != (ssize_t)sizeof(*plan))
+    if (recvmsg(control, &msg, MSG_CMSG_CLOEXEC) != 1)
         return false;
     c = CMSG_FIRSTHDR(&msg);
     if (!c || c->cmsg_type != SCM_RIGHTS || c->cmsg_len != CMSG_LEN(sizeof(int) * (1 + BX_ETC_FILES)))
@@ -411,11 +406,17 @@ static int reaper_main(void *arg)
         _exit(1);
     c->control = 3;
     bx_close_from(4);
-    first_half(prepared, &err);
+    prepare(prepared, &err);
     report(c->control, &err);
-    if (!receive_plan(c->control, &plan, fds))
+    if (!receive_root(c->control, fds))
         _exit(1);
-    if (second_half(&plan, prepared, fds, &err) >= 0)
+    if (enter_root(fds[0], prepared, &err) >= 0)
+        place_etc(fds + 1, &err);
+    bx_close_from(4);
+    report(c->control, &err);
+    if (recv(c->control, &plan, sizeof(plan), 0) != (ssize_t)sizeof(plan))
+        _exit(1);
+    if (become(&plan, &err) >= 0)
         drop_everything(&err);
     report(c->control, &err);
     bx_close_from(0);
@@ -433,7 +434,7 @@ static int cut_bounding_set(uint64_t keep, struct bx_err *err)
     return 0;
 }
 
-/* What the reaper says of its half. It is ours, and says it soon or dies. */
+/* What the reaper says of its step. It is ours, and says it soon or dies. */
 static int await_report(struct bx_container *c, struct bx_err *err)
 {
     struct bx_err told;
@@ -523,7 +524,7 @@ int bx_container_prepare(struct bx_container *c, int cgroup_fd, struct bx_err *e
     return make_etc(c, err);
 }
 
-static int hand_over(struct bx_container *c, const struct bx_container_plan *plan, struct bx_err *err)
+int bx_container_enter(struct bx_container *c, struct bx_err *err)
 {
     int fds[1 + BX_ETC_FILES], r;
 
@@ -531,9 +532,18 @@ static int hand_over(struct bx_container *c, const struct bx_container_plan *pla
     if (fds[0] < 0)
         return fds[0];
     memcpy(fds + 1, c->etc_mounts, sizeof(c->etc_mounts));
-    r = send_plan(c->control, plan, fds);
+    r = send_root(c->control, fds);
     bx_close(fds[0]);
-    return r < 0 ? bx_fail(err, BX_EENGINE, -r, "hand the root over to the container") : await_report(c, err);
+    if (r < 0)
+        return bx_fail(err, BX_EENGINE, -r, "hand the root over to the container");
+    r = await_report(c, err);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < BX_ETC_FILES; i++)
+        c->etc_mounts[i] = bx_close(c->etc_mounts[i]);
+    c->root_fd = open_root(c, err);
+    c->entered = c->root_fd >= 0;
+    return c->entered ? 0 : c->root_fd;
 }
 
 int bx_container_write(struct bx_container *c, enum bx_etc file, const char *text, struct bx_err *err)
@@ -553,14 +563,15 @@ static void close_etc(struct bx_container *c)
 
 int bx_container_start(struct bx_container *c, const struct bx_container_plan *plan, struct bx_err *err)
 {
-    int r = hand_over(c, plan, err);
+    int r = c->entered ? 0 : bx_container_enter(c, err);
 
+    if (r >= 0 && send(c->control, plan, sizeof(*plan), MSG_NOSIGNAL) != (ssize_t)sizeof(*plan))
+        r = bx_fail(err, BX_EENGINE, errno, "tell the container what it is");
+    if (r >= 0)
+        r = await_report(c, err);
     close_etc(c);
     c->control = bx_close(c->control);
-    if (r < 0)
-        return r;
-    c->root_fd = open_root(c, err);
-    return c->root_fd < 0 ? c->root_fd : cut_bounding_set(plan->capabilities, err);
+    return r < 0 ? r : cut_bounding_set(plan->capabilities, err);
 }
 
 void bx_container_stop(struct bx_container *c)

@@ -4,16 +4,19 @@
  *
  * Theory of operation
  *
- *  Two halves, because one can be in the template and making mounts and namespaces is slow.
+ *  Three steps, because making mounts and namespaces is slow and the first step, or the first two, can be in the template.
  *
  *  bx_container_prepare, before parking: the reaper, a copy of the agent in new pid, mount, ipc, uts and
  * cgroup namespaces, mounts everything but the root (proc, dev, sys, tmp, masked and protected paths) under
  * STAGE and waits.
  *
- *  bx_container_start, at Start: the agent has mounted the root and hands it over as a detached copy of that
- * mount, with the generated files of /etc. The reaper puts the root over "/" (the initramfs cannot be pivoted
- * away from; nothing of it is reachable after that), enters it, and moves what it has prepared to its places
- * by paths that the new root itself resolves, so that no link in an image leads out. Then it drops all
+ *  bx_container_enter, before parking in an image's template, else at Start: the agent has mounted the root and
+ * hands it over as a detached copy of that mount, with the generated files of /etc. The reaper puts the root
+ * over "/" (the initramfs cannot be pivoted away from; nothing of it is reachable after that), enters it, and
+ * moves what it has prepared to its places by paths that the new root itself resolves, so that no link in an
+ * image leads out.
+ *
+ *  bx_container_start, at Start: names and the working directory of this box. Then the reaper drops all
  * capabilities, lets go of all descriptors, and reaps.
  *
  *  Processes are put beside it by the agent, which joins the pid namespace for its children only; each child
@@ -50,9 +53,10 @@ struct bx_container {
     pid_t pid;
     int control; /* socket to the reaper, until it has started */
     int root_fd; /* its root, as O_PATH */
+    bool entered;
     int pts_fd;  /* its devpts */
     int etc_files[BX_ETC_FILES];  /* for writing, until the start */
-    int etc_mounts[BX_ETC_FILES]; /* a detached mount of each */
+    int etc_mounts[BX_ETC_FILES]; /* a detached mount of each, until the root is entered */
 };
 
 #define BX_CONTAINER_INIT                                                                                    \
@@ -63,12 +67,14 @@ struct bx_container {
                            .etc_files = {-1, -1, -1, -1},                                                     \
                            .etc_mounts = {-1, -1, -1, -1}})
 
-/* First half. cgroup_fd: the box's cgroup, which becomes the root of the cgroup namespace; no process stays
+/* First step. cgroup_fd: the box's cgroup, which becomes the root of the cgroup namespace; no process stays
  * in it. */
 int bx_container_prepare(struct bx_container *c, int cgroup_fd, struct bx_err *err);
-/* The content of a file of ours; once each, between the halves. */
+/* The content of a file of ours; once each, before the last step. */
 int bx_container_write(struct bx_container *c, enum bx_etc file, const char *text, struct bx_err *err);
-/* Second half. The root is mounted at BX_CONTAINER_ROOT. */
+/* Second step. The root is mounted at BX_CONTAINER_ROOT. */
+int bx_container_enter(struct bx_container *c, struct bx_err *err);
+/* Last step; the second before it when that was not done. */
 int bx_container_start(struct bx_container *c, const struct bx_container_plan *plan, struct bx_err *err);
 /* Ends the reaper and whatever is still in its pid namespace. */
 void bx_container_stop(struct bx_container *c);

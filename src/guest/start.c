@@ -27,6 +27,7 @@
 #include "base/path.h"
 #include "base/str.h"
 #include "guest/agent.h"
+#include "guest/warm.h"
 
 #define DISK           "/dev/vda"
 #define DISK_WAIT_NS   (5 * BX_SEC)
@@ -109,19 +110,45 @@ static int grow(uint64_t disk_size, struct bx_err *err)
     return 0;
 }
 
-static int mount_root(struct bx_agent *a, struct bx_err *err)
+static int mount_root(struct bx_err *err)
+{
+    if (mkdir(BX_CONTAINER_ROOT, 0755) < 0 && errno != EEXIST)
+        return bx_fail(err, BX_EENGINE, errno, "make " BX_CONTAINER_ROOT);
+    if (mount(DISK, BX_CONTAINER_ROOT, "ext4", MS_NODEV | MS_RELATIME, "noinit_itable") < 0)
+        return bx_fail(err, BX_EENGINE, errno, "mount the root file system");
+    return 0;
+}
+
+/* The disk that came with Start. */
+static int mount_disk(struct bx_agent *a, struct bx_err *err)
 {
     const boxlite_Start *pb = &a->start.pb;
+    int r;
 
     /* Whatever was read from the placeholder of the template is not what is there now. */
     if (ioctl(a->disk_fd, BLKFLSBUF, 0) < 0)
         return bx_fail(err, BX_EENGINE, errno, "drop cached blocks of " DISK);
     a->disk_fd = bx_close(a->disk_fd);
-    if (mkdir(BX_CONTAINER_ROOT, 0755) < 0 && errno != EEXIST)
-        return bx_fail(err, BX_EENGINE, errno, "make " BX_CONTAINER_ROOT);
-    if (mount(DISK, BX_CONTAINER_ROOT, "ext4", MS_NODEV | MS_RELATIME, "noinit_itable") < 0)
-        return bx_fail(err, BX_EENGINE, errno, "mount the root file system");
-    return pb->grow ? grow(pb->disk_size, err) : 0;
+    r = mount_root(err);
+    return r >= 0 && pb->grow ? grow(pb->disk_size, err) : r;
+}
+
+int bx_agent_mount_early(struct bx_agent *a, struct bx_err *err)
+{
+    bx_cleanup_close int root = -1;
+    int r = mount_root(err);
+
+    if (r < 0)
+        return r;
+    root = open(BX_CONTAINER_ROOT, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (root < 0)
+        return bx_fail(err, BX_EENGINE, errno, "open " BX_CONTAINER_ROOT);
+    r = bx_container_enter(&a->container, err);
+    if (r < 0)
+        return r;
+    bx_warm(root);
+    /* What the overlay holds is then what this machine remembers having written. */
+    return syncfs(root) < 0 ? bx_fail(err, BX_EENGINE, errno, "write the root file system") : 0;
 }
 
 /* A working directory that is missing has to be made (by the container's reaper) and given to the box's user.
@@ -206,7 +233,7 @@ static int finish_start(struct bx_agent *a, struct bx_err *err)
 
     a->start_uevents = bx_source_remove(a->start_uevents);
     a->start_deadline = bx_source_remove(a->start_deadline);
-    r = mount_root(a, err);
+    r = a->container.entered ? 0 : mount_disk(a, err);
     if (r < 0)
         return r;
     ready.mount_us = (uint32_t)((bx_now() - before) / 1000);
@@ -262,6 +289,8 @@ static void on_disk_deadline(struct bx_source *s, void *ud)
 
 static int wait_for_disk(struct bx_agent *a, struct bx_err *err)
 {
+    if (a->container.entered) /* mounted in the template, and of its size: the host sees to that */
+        return finish_start(a, err);
     a->disk_fd = open(DISK, O_RDONLY | O_CLOEXEC);
     if (a->disk_fd < 0)
         return bx_fail(err, BX_EENGINE, errno, "open " DISK);

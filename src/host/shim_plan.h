@@ -56,12 +56,16 @@ struct bx_shim_plan {
     int64_t gid;
     unsigned jail_required; /* layers without which nothing is started */
     unsigned timeout_ms;    /* box: spawn to Ready. template: the whole boot */
+    char *base_disk;        /* raw image: under disk.qcow2; of a template: to be mounted in it. NULL: none */
+
+    /* template */
+    bool background; /* nobody waits for it: idle priority, never in the way of another maker, a failure is
+                        written beside it */
 
     /* box */
     char *box_id;
     char *box_dir;      /* <home>/boxes/<id>: lock, disk.qcow2, box.sock, logs, exit.json */
     bool detached;      /* lives on when `fd` closes */
-    char *base_disk;    /* raw image under disk.qcow2, or NULL */
     uint64_t disk_size; /* bytes */
     bool grow;          /* the file system of base_disk is smaller than disk_size */
     char *hostname;

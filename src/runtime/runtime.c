@@ -249,6 +249,7 @@ static int open_home(struct CBoxliteRuntime *rt, struct bx_err *err)
 static int read_environment(struct CBoxliteRuntime *rt, struct bx_err *err)
 {
     const char *engine = getenv("BOXLITE_ENGINE"), *timeout = getenv("BOXLITE_START_TIMEOUT");
+    const char *images = getenv("BOXLITE_IMAGE_TEMPLATES");
     uint64_t seconds = BX_START_TIMEOUT_DEFAULT_S;
 
     if (!engine || !*engine)
@@ -256,6 +257,9 @@ static int read_environment(struct CBoxliteRuntime *rt, struct bx_err *err)
     if (!bx_engine_choice_valid(engine))
         return bx_fail(err, BX_ECONFIG, 0, "BOXLITE_ENGINE=%s: must be auto, kvm or tcg", engine);
     rt->engine_default = bx_strf("%s", engine);
+    rt->image_templates = !bx_streq(images, "off");
+    if (images && *images && rt->image_templates && !bx_streq(images, "auto"))
+        return bx_fail(err, BX_ECONFIG, 0, "BOXLITE_IMAGE_TEMPLATES=%s: must be auto or off", images);
     if (timeout && *timeout && bx_parse_u64(timeout, 1, 3600, &seconds) < 0)
         return bx_fail(err, BX_ECONFIG, 0, "BOXLITE_START_TIMEOUT=%s: must be 1 to 3600 seconds", timeout);
     rt->start_timeout_ns = (int64_t)seconds * BX_SEC;

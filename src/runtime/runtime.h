@@ -153,6 +153,7 @@ struct CBoxliteRuntime {
     char *libexec;        /* where our programs are; NULL until asked for */
     char *engine_default; /* of BOXLITE_ENGINE, or "auto" */
     int64_t start_timeout_ns;
+    bool image_templates; /* made and used, unless BOXLITE_IMAGE_TEMPLATES=off */
 
     struct bx_box *boxes; /* live ones */
     struct bx_job *jobs;  /* conversions, loads, probes that run */

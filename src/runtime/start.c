@@ -20,6 +20,10 @@
  *  kvm that was not asked for and whose template does not come up is given up for tcg, with a word to the
  *  program. A template that could not be made is not tried again by anyone for 10 s
  *  (templates/<name>.failed).
+ *
+ *  A new box begins at its image's template where there is one: the root is mounted in it. The first box of an image
+ *  does not wait for that: it begins at the blank one, and once it runs the other is made behind it, by a shim that
+ *  nobody waits for.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -38,16 +42,12 @@
 #include "runtime/engine.h"
 #include "runtime/job.h"
 #include "runtime/pull.h"
+#include "runtime/templates.h"
 
 #define LINK_FD              4
-#define FAILED_TEMPLATE_REST (10 * BX_SEC)
 #define STEPS_DEADLINE       (600 * BX_SEC) /* for another program's start, conversion included */
 #define CONNECT_DEADLINE     (10 * BX_SEC)
 #define DEFAULT_PATH         "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-/* As root, each box's machine runs under a uid of its own, far from those of people and of user
- * namespaces. */
-#define UID_BASE  1900000000
-#define UID_COUNT 100000000
 
 /* Docker's default: CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID SETPCAP NET_BIND_SERVICE NET_RAW
  * SYS_CHROOT MKNOD AUDIT_WRITE SETFCAP, by their numbers. */
@@ -71,9 +71,10 @@ struct bx_start {
     enum bx_engine engine;
     bool engine_auto, kvm_given_up, template_remade;
     uint64_t tsc_khz;
-    struct bx_vm_parts parts;
-    struct bx_vm_shape shape;
-    struct bx_vm_key key;
+    struct bx_machine machine;
+    bool rooted;        /* it begins at its image's template */
+    bool image_refused; /* ... which did not do */
+    bool image_wanted;  /* ... which is not there yet */
 };
 
 static void step_image(struct bx_start *s);
@@ -90,7 +91,7 @@ void bx_start_free(struct bx_start *s)
     bx_convert_free(s->convert);
     bx_pull_free(s->pull);
     bx_job_kill(s->template_job);
-    bx_vm_key_done(&s->key);
+    bx_vm_key_done(&s->machine.key);
     bx_image_config_done(&s->config);
     bx_close(s->lock_fd);
     free(s->disk);
@@ -301,21 +302,12 @@ static void step_image(struct bx_start *s)
 static int make_key(struct bx_start *s, struct bx_err *err)
 {
     const struct CBoxliteOptions *o = s->box->options;
-    const char *libexec = bx_libexec(s->box->rt, err);
-    int r;
-
-    if (!libexec)
-        return -err->code;
-    s->shape = (struct bx_vm_shape){.engine = s->engine,
-                                    .cpus = (unsigned)o->cpus,
-                                    .memory_mib = (unsigned)o->memory_mib,
-                                    .tsc_khz = s->tsc_khz};
-    bx_vm_key_done(&s->key);
-    s->key = (struct bx_vm_key){0};
-    r = bx_vm_shape_round(&s->shape, err);
-    if (r == 0)
-        r = bx_vm_parts_find(libexec, s->engine, &s->parts, err);
-    return r < 0 ? r : bx_vm_key_make(&s->shape, &s->parts, &s->key, err);
+    s->machine.shape = (struct bx_vm_shape){.engine = s->engine,
+                                            .cpus = (unsigned)o->cpus,
+                                            .memory_mib = (unsigned)o->memory_mib,
+                                            .tsc_khz = s->tsc_khz};
+    s->machine.number = s->number;
+    return bx_machine_find(s->box->rt, &s->machine, err);
 }
 
 static void on_facts(void *ud, const struct bx_host_facts *facts, const struct bx_err *err)
@@ -351,75 +343,11 @@ static void step_engine(struct bx_start *s)
 
 /* ---- TEMPLATE ---- */
 
-static int set_text(char **field, const char *value)
+static uint64_t disk_size(const struct bx_start *s)
 {
-    *field = bx_strf("%s", value);
-    return *field ? 0 : -1;
-}
+    uint64_t asked = (uint64_t)s->box->options->disk_size_gb << 30;
 
-/* What box and template plans have in common. */
-static int plan_machine(const struct bx_start *s, struct bx_shim_plan *p, struct bx_err *err)
-{
-    const struct CBoxliteRuntime *rt = s->box->rt;
-    const struct bx_vm_parts *v = &s->parts;
-
-    p->cpus = s->shape.cpus;
-    p->memory_mib = s->shape.memory_mib;
-    p->tsc_khz = s->shape.tsc_khz;
-    p->hook_hash = v->hook_hash;
-    p->timeout_ms = (unsigned)(rt->start_timeout_ns / BX_MSEC);
-    p->jail_required = BX_JAIL_FLOOR;
-    if (geteuid() == 0)
-        p->uid = p->gid = UID_BASE + s->number % UID_COUNT;
-    p->templates_dir = bx_path_join(rt->home, "templates");
-    if (!p->templates_dir || set_text(&p->engine, bx_engine_name(s->engine)) || set_text(&p->qemu, v->qemu) ||
-        set_text(&p->qemu_id, v->qemu_id) || set_text(&p->kernel, v->kernel) ||
-        set_text(&p->initramfs, v->initramfs) || set_text(&p->hook, v->hook) ||
-        set_text(&p->boot_id, v->boot_id) || set_text(&p->template_name, s->key.name) ||
-        set_text(&p->template_key, s->key.text))
-        return bx_fail(err, BX_ERESOURCE, ENOMEM, "plan the machine");
-    return 0;
-}
-
-static void failed_name(const struct bx_start *s, char dst[BX_VM_NAME_MAX + 16])
-{
-    snprintf(dst, BX_VM_NAME_MAX + 16, "%s.failed", s->key.name);
-}
-
-/* Did somebody fail to make it a moment ago? Then err says why. */
-static bool failed_lately(const struct bx_start *s, struct bx_err *err)
-{
-    bx_cleanup_free char *text = NULL;
-    char name[BX_VM_NAME_MAX + 16];
-    struct stat st;
-    int64_t age;
-
-    failed_name(s, name);
-    if (fstatat(s->box->rt->templates_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-        return false;
-    age = bx_realtime() - ((int64_t)st.st_mtim.tv_sec * BX_SEC + st.st_mtim.tv_nsec);
-    if (age < 0 || age > FAILED_TEMPLATE_REST ||
-        bx_read_file(s->box->rt->templates_fd, name, 4096, &text, NULL) < 0)
-        return false;
-    bx_fail(err, BX_EENGINE, 0, "%s (a moment ago; tried again in %lld s)", text,
-            (long long)((FAILED_TEMPLATE_REST - age) / BX_SEC + 1));
-    return true;
-}
-
-static void remember_failure(const struct bx_start *s, const struct bx_err *err)
-{
-    char name[BX_VM_NAME_MAX + 16];
-
-    failed_name(s, name);
-    (void)bx_write_file_atomic(s->box->rt->templates_fd, name, err->msg, strlen(err->msg), 0600);
-}
-
-static void forget_failure(const struct bx_start *s)
-{
-    char name[BX_VM_NAME_MAX + 16];
-
-    failed_name(s, name);
-    (void)unlinkat(s->box->rt->templates_fd, name, 0);
+    return BX_MAX(asked, s->base_size);
 }
 
 /* Nobody asked for kvm, and it does not do: go on with tcg, loudly. */
@@ -439,70 +367,65 @@ static bool give_up_kvm(struct bx_start *s)
     return true;
 }
 
-static bool template_exists(const struct bx_start *s)
-{
-    char path[BX_VM_NAME_MAX + 8];
-
-    snprintf(path, sizeof(path), "%s/key", s->key.name);
-    return faccessat(s->box->rt->templates_fd, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
-}
-
 static void on_template(void *ud, const char *text, size_t len)
 {
     struct bx_start *s = ud;
     struct bx_err err = BX_ERR_INIT;
 
     s->template_job = NULL;
-    if (len == 0 && template_exists(s)) {
-        forget_failure(s);
+    if (bx_template_made(s->box->rt, &s->machine, text, len, &err) == 0)
         step_spawn(s);
-        return;
-    }
-    if (len > 0)
-        bx_shim_error_parse(text, len, &err);
-    else
-        bx_fail(&err, BX_EENGINE, 0, "boxlite-shim ended without a word while it made the template");
-    remember_failure(s, &err);
-    if (!give_up_kvm(s))
+    else if (!give_up_kvm(s))
         bx_box_start_failed(s->box, &err);
 }
 
-static int make_template(struct bx_start *s, struct bx_err *err)
+/* A new box of the usual size may begin where the image's template stands. Without one it begins at the blank one, and the
+ * image's is made behind it, for the next. */
+static bool use_image_template(struct bx_start *s)
 {
-    BX_CLEANUP(bx_shim_spawn_done) struct bx_shim_spawn spawn = {.plan_fd = -1};
-    bx_cleanup_shim_plan struct bx_shim_plan plan = BX_SHIM_PLAN_INIT;
     struct CBoxliteRuntime *rt = s->box->rt;
-    int r;
+    struct bx_machine image;
 
-    plan.kind = BX_SHIM_TEMPLATE;
-    plan.fd = LINK_FD;
-    if ((r = plan_machine(s, &plan, err)) < 0 || (r = bx_shim_spawn_make(rt, &plan, &spawn, err)) < 0)
-        return r;
-    s->template_job = bx_job_start(rt, &spawn.spawn, LINK_FD, on_template, s, err);
-    if (!s->template_job)
-        return -err->code;
-    bx_progress(rt, s->box->id, "make the machine's template", 0, 0);
-    return 0;
+    if (!rt->image_templates || s->image_refused || disk_size(s) != BX_TEMPLATE_DISK ||
+        faccessat(s->box->dir_fd, "disk.qcow2", F_OK, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT)
+        return false;
+    image = s->machine;
+    image.key = (struct bx_vm_key){0};
+    if (bx_machine_key(rt, &image, s->disk, NULL) < 0)
+        return false;
+    if (bx_template_exists(rt, &image)) {
+        bx_vm_key_done(&s->machine.key);
+        s->machine.key = image.key;
+        s->rooted = true;
+        return true;
+    }
+    bx_vm_key_done(&image.key);
+    s->image_wanted = true;
+    return false;
 }
 
 static void step_template(struct bx_start *s)
 {
+    struct CBoxliteRuntime *rt = s->box->rt;
     struct bx_err err = BX_ERR_INIT;
 
-    if (template_exists(s))
+    if (use_image_template(s) || bx_template_exists(rt, &s->machine)) {
         step_spawn(s);
-    else if (failed_lately(s, &err) ? !give_up_kvm(s) : make_template(s, &err) < 0)
+        return;
+    }
+    if (bx_template_failed_lately(rt, &s->machine, &err)) {
+        if (!give_up_kvm(s))
+            bx_box_start_failed(s->box, &err);
+        return;
+    }
+    s->template_job = bx_template_start(rt, &s->machine, NULL, on_template, s, &err);
+    if (s->template_job)
+        bx_progress(rt, s->box->id, "make the machine's template", 0, 0);
+    else
         bx_box_start_failed(s->box, &err);
 }
 
 /* ---- SPAWN ---- */
-
-static uint64_t disk_size(const struct bx_start *s)
-{
-    uint64_t asked = (uint64_t)s->box->options->disk_size_gb << 30;
-
-    return BX_MAX(asked, s->base_size);
-}
 
 /* The box's own layer, empty, at the first start; the size of the one that is there later. */
 static int overlay(struct bx_start *s, uint64_t *ret_size, struct bx_err *err)
@@ -521,6 +444,8 @@ static int overlay(struct bx_start *s, uint64_t *ret_size, struct bx_err *err)
     if (errno != ENOENT)
         return bx_fail(err, BX_ESTORAGE, errno, "open the disk of box %s", s->box->id);
     *ret_size = disk_size(s);
+    if (s->rooted) /* the shim takes that of the template, which it opens once for all its parts */
+        return 0;
     fd = openat(s->box->dir_fd, "disk.new", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return bx_fail(err, BX_ESTORAGE, errno, "make the disk of box %s", s->box->id);
@@ -613,7 +538,7 @@ static int plan_box(struct bx_start *s, struct bx_shim_plan *p, struct bx_err *e
 
     p->kind = BX_SHIM_BOX;
     p->fd = LINK_FD;
-    if ((r = plan_machine(s, p, err)) < 0 || (r = overlay(s, &p->disk_size, err)) < 0)
+    if ((r = bx_machine_plan(s->box->rt, &s->machine, p, err)) < 0 || (r = overlay(s, &p->disk_size, err)) < 0)
         return r;
     hostname_of(s->box, hostname);
     p->detached = s->box->detach;
@@ -622,12 +547,12 @@ static int plan_box(struct bx_start *s, struct bx_shim_plan *p, struct bx_err *e
     p->readonly_proc = true;
     p->box_dir = bx_strf("%s/boxes/%s", rt->home, s->box->id);
     p->base_disk = bx_strf("%s/disks/%s", rt->home, s->disk);
-    if (!p->box_dir || !p->base_disk || set_text(&p->box_id, s->box->id) ||
-        set_text(&p->hostname, hostname) ||
-        set_text(&p->working_dir, o->workdir    ? o->workdir
+    if (!p->box_dir || !p->base_disk || bx_plan_text(&p->box_id, s->box->id) ||
+        bx_plan_text(&p->hostname, hostname) ||
+        bx_plan_text(&p->working_dir, o->workdir    ? o->workdir
                                   : dir && *dir ? dir
                                                 : "/") ||
-        set_text(&p->user, o->user ? o->user
+        bx_plan_text(&p->user, o->user ? o->user
                            : user  ? user
                                    : "") ||
         merge_env(&p->env, s->config.env, o->env) < 0)
@@ -686,19 +611,29 @@ void bx_start_link_failed(struct bx_box *b, const struct bx_err *why, bool templ
 {
     struct bx_start *s = b->start;
     char away[BX_VM_NAME_MAX + 32], id[BX_ID_LEN + 1];
+    struct bx_err err = BX_ERR_INIT;
 
     b->phase = BX_PHASE_STARTING;
     b->owned = false;
+    if (template_suspect && s->rooted && unlinkat(b->dir_fd, "disk.qcow2", 0) < 0 && errno != ENOENT)
+        template_suspect = false; /* the box never ran; but where its disk cannot be begun anew, nothing else is tried */
     if (b->down_wanted || !template_suspect || s->template_remade) {
         bx_box_start_failed(b, why);
         return;
     }
-    s->template_remade = true; /* boxes that run on it are not disturbed: they hold it open */
+    s->image_refused = true;
+    s->image_wanted = s->rooted; /* anew, behind this start */
+    s->template_remade = !s->rooted; /* boxes that run on it are not disturbed: they hold it open */
     bx_random_id(id);
     snprintf(away, sizeof(away), "template-%s", id);
-    if (renameat(b->rt->templates_fd, s->key.name, b->rt->tmp_fd, away) == 0)
+    if (renameat(b->rt->templates_fd, s->machine.key.name, b->rt->tmp_fd, away) == 0)
         (void)bx_rm_rf(b->rt->tmp_fd, away);
     bx_progress(b->rt, b->id, "the template is damaged: making it anew", 0, 0);
+    if (s->rooted && make_key(s, &err) < 0) {
+        bx_box_start_failed(b, &err);
+        return;
+    }
+    s->rooted = false;
     step_template(s);
 }
 
@@ -716,6 +651,8 @@ int bx_start_done(struct bx_box *b, struct bx_err *err)
     change.boot_id = b->rt->boot_id;
     change.engine = b->info.engine;
     r = bx_store_box_change(b->rt->store, b->id, ~0u, &change, err);
+    if (b->start->image_wanted)
+        bx_template_behind(b->rt, &b->start->machine, b->start->disk);
     bx_start_free(b->start);
     b->start = NULL;
     return r;

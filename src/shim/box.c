@@ -365,6 +365,21 @@ static int check_disk_size(struct box *b, int disk_fd, struct bx_err *err)
     return 0;
 }
 
+/* The overlay of an image's template becomes the box's: only a new box, without a disk, is started from one. */
+static int copy_overlay(struct box *b, int from, struct bx_err *err)
+{
+    bx_cleanup_close int to =
+        openat(b->dir_fd, DISK ".new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int r;
+
+    if (to < 0)
+        return bx_fail(err, BX_ESTORAGE, errno, "make %s/" DISK, b->plan->box_dir);
+    r = bx_copy_file(from, to);
+    if (r == 0 && renameat2(b->dir_fd, DISK ".new", b->dir_fd, DISK, RENAME_NOREPLACE) < 0)
+        r = -errno;
+    return r < 0 ? bx_fail(err, BX_ESTORAGE, -r, "make %s/" DISK, b->plan->box_dir) : 0;
+}
+
 struct handed {
     struct bx_template t;
     int disk_fd, base_fd, log_fd;
@@ -391,6 +406,11 @@ static int open_handed(struct box *b, const struct bx_vm_shape *shape, const str
     if (r < 0) {
         b->template_suspect = r == -BX_ENOTFOUND;
         return r;
+    }
+    if (h->t.disk_fd >= 0) {
+        r = copy_overlay(b, h->t.disk_fd, err);
+        if (r < 0)
+            return r;
     }
     h->disk_fd = openat(b->dir_fd, DISK, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     if (h->disk_fd < 0)

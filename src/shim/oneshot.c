@@ -5,11 +5,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/mem.h"
+#include "base/path.h"
+#include "base/str.h"
 #include "shim/box.h"
 #include "vm/probe.h"
 #include "vm/template.h"
@@ -68,6 +73,7 @@ static int make(const struct bx_shim_plan *plan, int templates, const struct bx_
                 const struct bx_vm_shape *shape, const struct bx_vm_key *key, int64_t timeout_ns,
                 bool *ret_orphaned, struct bx_err *err)
 {
+    bx_cleanup_close int base = plan->base_disk ? open(plan->base_disk, O_RDONLY | O_CLOEXEC) : -1;
     BX_CLEANUP(bx_loop_free_p) struct bx_loop *loop = bx_loop_new();
     struct making m = {.loop = loop};
     struct bx_template_config cfg = {
@@ -77,12 +83,15 @@ static int make(const struct bx_shim_plan *plan, int templates, const struct bx_
         .parts = parts,
         .uid = plan->uid < 0 ? BX_JAIL_KEEP : (uid_t)plan->uid,
         .gid = plan->gid < 0 ? (gid_t)BX_JAIL_KEEP : (gid_t)plan->gid,
+        .base_fd = base,
         .log_fd = -1,
         .timeout_ns = timeout_ns,
     };
     int r;
 
-    if (!loop || !bx_loop_add_fd(loop, plan->fd, 0, on_orphaned, &m))
+    if (plan->base_disk && base < 0)
+        return bx_fail(err, BX_ESTORAGE, errno, "open %s", plan->base_disk);
+    if (!loop || (!plan->background && !bx_loop_add_fd(loop, plan->fd, 0, on_orphaned, &m)))
         return bx_fail(err, BX_ERESOURCE, errno, "event loop");
     BX_CLEANUP(bx_template_maker_free_p)
     struct bx_template_maker *maker = bx_template_make(loop, &cfg, on_made, &m, err);
@@ -129,13 +138,32 @@ static int template(const struct bx_shim_plan *plan, struct bx_err *err)
         return r;
     if (templates < 0)
         return bx_fail(err, BX_ESTORAGE, errno, "open %s", plan->templates_dir);
-    bx_cleanup_close int lock = bx_template_lock(templates, key.name, err);
+    bx_cleanup_close int lock = bx_template_lock(templates, key.name, !plan->background, err);
     if (lock < 0)
         return lock;
     /* Somebody made it while this one waited. */
     if (bx_template_open(templates, &key, &shape, &t, NULL) == 0)
         return 0;
     return make_with_retry(plan, templates, &parts, &shape, &key, err);
+}
+
+/* Behind everything else that runs on this host, its machine too. */
+static void step_back(void)
+{
+    const struct sched_param none = {0};
+
+    (void)sched_setscheduler(0, SCHED_IDLE, &none);
+    (void)setpriority(PRIO_PROCESS, 0, 19); /* where the policy is refused */
+}
+
+/* Who looks for the template next is to know why it is not there. */
+static void leave_word(const struct bx_shim_plan *plan, const struct bx_err *err)
+{
+    bx_cleanup_close int templates = open(plan->templates_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bx_cleanup_free char *name = bx_strf("%s.failed", plan->template_name);
+
+    if (templates >= 0 && name)
+        (void)bx_write_file_atomic(templates, name, err->msg, strlen(err->msg), 0600);
 }
 
 /* The new one is told of: nobody waits any more. Then older ones make room. */
@@ -153,9 +181,16 @@ int shim_template(const struct bx_shim_plan *plan)
 {
     struct bx_err err = BX_ERR_INIT;
 
+    if (plan->background)
+        step_back();
     if (template(plan, &err) == 0) {
         make_room(plan);
         return 0;
+    }
+    if (plan->background) {
+        if (err.code != BX_ESTATE) /* another maker is at it */
+            leave_word(plan, &err);
+        return 1;
     }
     (void)bx_shim_error_write(plan->fd, &err);
     return 1;

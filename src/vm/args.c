@@ -73,7 +73,7 @@ static void add_machine(struct builder *b, const struct bx_vm_args *a)
 
 static void add_disk(struct builder *b, const struct bx_vm_args *a)
 {
-    if (a->mode == BX_QEMU_MAKE) {
+    if (a->mode == BX_QEMU_MAKE && !a->disk) {
         add(b, "-blockdev");
         add_heap(b, bx_strf("driver=null-co,node-name=d0,size=%llu,read-zeroes=on", BX_QEMU_TEMPLATE_DISK));
     } else {
@@ -111,7 +111,8 @@ static void add_ports(struct builder *b)
 
 static void add_boot(struct builder *b, const struct bx_vm_args *a)
 {
-    const char *common = "console=ttyS0 reboot=t panic=-1 quiet audit=0 random.trust_cpu=1 8250.nr_uarts=1";
+    static const char common[] = "console=ttyS0 reboot=t panic=-1 quiet audit=0 random.trust_cpu=1 8250.nr_uarts=1";
+    const char *root = a->disk ? " " BX_GUEST_ROOT_WORD "=1" : ""; /* the kernel hands it to the agent as a variable */
 
     add2(b, "-kernel", a->kernel);
     add2(b, "-initrd", a->initramfs);
@@ -119,10 +120,10 @@ static void add_boot(struct builder *b, const struct bx_vm_args *a)
     /* Speculation is not emulated: mitigations would only cost. The agent starts the other CPUs (guest/boot.c tells why). */
     if (a->shape->engine == BX_ENGINE_TCG)
         add_heap(b, bx_strf("%s tsc_early_khz=%" PRIu64 " tsc=reliable no_timer_check nokaslr mitigations=off maxcpus=1"
-                            " init_on_alloc=0 transparent_hugepage=never lsm=landlock,yama,bpf",
-                            common, a->shape->tsc_khz));
+                            " init_on_alloc=0 transparent_hugepage=never lsm=landlock,yama,bpf%s",
+                            common, a->shape->tsc_khz, root));
     else
-        add(b, common);
+        add_heap(b, bx_strf("%s%s", common, root));
 }
 
 char **bx_vm_args_build(const struct bx_vm_args *a)

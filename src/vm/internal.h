@@ -29,7 +29,8 @@ struct bx_vm_args {
     const char *qemu;
     const char *kernel;
     const char *initramfs;
-    bool base; /* RESTORE: there is an image under the overlay */
+    bool disk; /* MAKE: a real disk, not a placeholder: the agent mounts it before it parks */
+    bool base; /* there is an image under the overlay */
 };
 char **bx_vm_args_build(const struct bx_vm_args *a);
 

@@ -283,9 +283,7 @@ static void name_descriptors(struct start *s)
     pass(s, s->qmp_in, BX_QFD_QMP);
     pass(s, s->lock_fd, BX_QFD_LOCK);
     pass(s, s->kvm_fd, BX_QFD_KVM);
-    if (c->mode == BX_QEMU_MAKE)
-        return;
-    pass(s, c->state_fd, BX_QFD_STATE);
+    pass(s, c->mode == BX_QEMU_MAKE ? -1 : c->state_fd, BX_QFD_STATE);
     pass(s, c->disk_fd, BX_QFD_DISK);
     pass(s, c->base_fd, BX_QFD_BASE);
 }
@@ -349,7 +347,8 @@ int bx_qemu_argv(const struct bx_qemu_config *cfg, char ***ret, struct bx_err *e
         .qemu = cfg->parts->qemu,
         .kernel = cfg->parts->kernel,
         .initramfs = cfg->parts->initramfs,
-        .base = cfg->mode == BX_QEMU_RESTORE && cfg->base_fd >= 0,
+        .disk = cfg->mode == BX_QEMU_MAKE && cfg->disk_fd >= 0,
+        .base = cfg->disk_fd >= 0 && cfg->base_fd >= 0,
     };
     char **v = bx_vm_args_build(&args);
 

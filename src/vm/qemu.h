@@ -23,7 +23,7 @@
 #define BX_QEMU_TEMPLATE_DISK ((unsigned long long)BX_DISK_DEFAULT_GB << 30)
 
 enum bx_qemu_mode {
-    BX_QEMU_MAKE,    /* cold boot, memory shared with mem_fd, disk is an empty placeholder */
+    BX_QEMU_MAKE,    /* cold boot, memory shared with mem_fd, disk is an empty placeholder unless one is given */
     BX_QEMU_RESTORE, /* from a template */
 };
 
@@ -46,9 +46,9 @@ struct bx_qemu_config {
 
     int mem_fd;   /* MAKE: read-write file of the memory's size. RESTORE: read-only template memory */
     int state_fd; /* RESTORE: device state, read-only */
-    int disk_fd;  /* RESTORE: qcow2 overlay, read-write */
+    int disk_fd;  /* qcow2 overlay, read-write; MAKE: or -1 */
     uint64_t disk_max; /* bytes that the guest may have on disk_fd: bounds the file, with room for qcow2; 0 = no bound */
-    int base_fd;  /* RESTORE: read-only raw image under the overlay, or -1 */
+    int base_fd;  /* read-only raw image under the overlay, or -1 */
     int log_fd;   /* console log, appended up to 4 MiB, or -1 */
     char *const *files; /* what QEMU opens by itself (template.h keeps it), NULL = found out now (15 ms) */
     /* All borrowed: bx_qemu_start hands copies to the child. */

@@ -25,7 +25,7 @@
 #include "host/json.h"
 #include "vm/internal.h"
 
-#define KEY_VERSION 1   /* of this text's meaning: raise it when what makes a template changes outside of the command line */
+#define KEY_VERSION 2   /* of this text's meaning: raise it when what makes a template changes outside of the command line */
 #define KEY_TEXT_MAX 16384
 #define BOOT_JSON_MAX 65536
 #define HOOK_MAX (1024 * 1024)
@@ -150,21 +150,23 @@ int bx_vm_find_firmware(const char *qemu, char *dst, size_t size)
     return find_beside(qemu, where, "bios-microvm.bin", dst, size);
 }
 
+static uint64_t hash_stat(uint64_t hash, const struct stat *st)
+{
+    const struct {
+        uint64_t size, mtime_s, mtime_ns, ino;
+    } id = { (uint64_t)st->st_size, (uint64_t)st->st_mtim.tv_sec, (uint64_t)st->st_mtim.tv_nsec, (uint64_t)st->st_ino };
+
+    return bx_fnv1a(hash, &id, sizeof(id));
+}
+
 static void hash_file_identity(uint64_t *hash, const char *path)
 {
-    struct stat st;
-    struct {
-        uint64_t size, mtime_s, mtime_ns, ino;
-    } id = { 0 };
+    struct stat st = { 0 };
 
-    if (*path && stat(path, &st) == 0) {
-        id.size = (uint64_t)st.st_size;
-        id.mtime_s = (uint64_t)st.st_mtim.tv_sec;
-        id.mtime_ns = (uint64_t)st.st_mtim.tv_nsec;
-        id.ino = (uint64_t)st.st_ino;
-    }
+    if (*path && stat(path, &st))
+        st = (struct stat){ 0 };
     *hash = bx_fnv1a(*hash, path, strlen(path));
-    *hash = bx_fnv1a(*hash, &id, sizeof(id));
+    *hash = hash_stat(*hash, &st);
 }
 
 static int identify_qemu(enum bx_engine engine, struct bx_vm_parts *p, struct bx_err *err)
@@ -251,10 +253,29 @@ int bx_vm_parts_find(const char *libexec, enum bx_engine engine, struct bx_vm_pa
 
 /* --- keys --- */
 
-int bx_vm_key_make(const struct bx_vm_shape *s, const struct bx_vm_parts *p, struct bx_vm_key *ret, struct bx_err *err)
+char *bx_vm_disk_id(int disks_fd, const char *name, struct bx_err *err)
+{
+    struct stat st;
+    uint64_t hash;
+    char *text;
+
+    if (fstatat(disks_fd, name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISREG(st.st_mode)) {
+        (void)bx_fail(err, BX_ESTORAGE, errno, "disk %s", name);
+        return NULL;
+    }
+    hash = hash_stat(BX_FNV1A_SEED, &st);
+    text = bx_strf("disk=%s\ndisk-id=%016" PRIx64 "\n", name, hash);
+    if (!text)
+        (void)bx_fail(err, BX_EINTERNAL, ENOMEM, "template key");
+    return text;
+}
+
+int bx_vm_key_make(const struct bx_vm_shape *s, const struct bx_vm_parts *p, const char *root, struct bx_vm_key *ret,
+                   struct bx_err *err)
 {
     const struct bx_vm_args args = {
         .mode = BX_QEMU_MAKE, .shape = s, .qemu = "qemu", .kernel = "vmlinux", .initramfs = "initramfs.cpio",
+        .disk = root != NULL, .base = root != NULL,
     };
     bx_cleanup_buf struct bx_buf b = BX_BUF_INIT(KEY_TEXT_MAX);
     bx_cleanup_strv char **argv = bx_vm_args_build(&args);
@@ -268,11 +289,13 @@ int bx_vm_key_make(const struct bx_vm_shape *s, const struct bx_vm_parts *p, str
     (void)bx_buf_addf(&b, "hook %016" PRIx64 "\n", p->hook_hash);
     for (size_t i = 1; argv[i]; i++)
         (void)bx_buf_addf(&b, "arg %s\n", argv[i]);
+    if (root)
+        (void)bx_buf_addstr(&b, root);
     text = bx_buf_take_str(&b);
     if (!text)
         return bx_fail(err, BX_EINTERNAL, ENOMEM, "template key");
-    (void)snprintf(ret->name, sizeof(ret->name), "%s-c%u-m%u-%016" PRIx64, bx_engine_name(s->engine), s->cpus,
-                   s->memory_mib, bx_fnv1a(BX_FNV1A_SEED, text, strlen(text)));
+    (void)snprintf(ret->name, sizeof(ret->name), "%s-c%u-m%u-%s%016" PRIx64, bx_engine_name(s->engine), s->cpus,
+                   s->memory_mib, root ? "i" : "", bx_fnv1a(BX_FNV1A_SEED, text, strlen(text)));
     ret->text = text;
     return 0;
 }
@@ -281,4 +304,9 @@ void bx_vm_key_done(struct bx_vm_key *k)
 {
     free(k->text);
     *k = (struct bx_vm_key){ 0 };
+}
+
+bool bx_vm_key_has_root(const struct bx_vm_key *k)
+{
+    return strstr(k->text, "\ndisk=") != NULL;
 }

@@ -52,11 +52,22 @@ int bx_vm_parts_find(const char *libexec, enum bx_engine engine, struct bx_vm_pa
 
 struct bx_vm_key {
     char *text;                  /* lines "name value\n" */
-    char name[BX_VM_NAME_MAX];   /* <engine>-c<cpus>-m<mib>-<16 hex digits of the text's FNV> */
+    char name[BX_VM_NAME_MAX];   /* <engine>-c<cpus>-m<mib>-[i]<16 hex digits of the text's FNV> */
 };
 
-/* Key of a (rounded) shape made of these parts. */
-int bx_vm_key_make(const struct bx_vm_shape *s, const struct bx_vm_parts *p, struct bx_vm_key *ret, struct bx_err *err);
+/*
+ * Key of a (rounded) shape made of these parts. `root` NULL: of the blank template. Otherwise of the one in which this disk
+ * (a bx_vm_disk_id) is mounted.
+ */
+int bx_vm_key_make(const struct bx_vm_shape *s, const struct bx_vm_parts *p, const char *root, struct bx_vm_key *ret,
+                   struct bx_err *err);
+
+/*
+ * Name and identity of an image's disk, two lines: "disk=<name>\ndisk-id=<16 hex digits>\n". A disk that was made again has
+ * another identity: what a template remembers of its blocks need not be true of it. Heap; NULL with err.
+ */
+char *bx_vm_disk_id(int disks_fd, const char *name, struct bx_err *err);
 void bx_vm_key_done(struct bx_vm_key *k);
+bool bx_vm_key_has_root(const struct bx_vm_key *k); /* an image's? */
 
 #endif

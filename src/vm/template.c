@@ -5,7 +5,9 @@
  * Theory of operation
  *
  *  A template is a directory that appears by rename and is never changed afterwards: mem (the guest's memory, sparse, mode
- *  0444), state (device state), files (what QEMU opens by itself), key (the key's text). One maker at a time, by flock.
+ *  0444), state (device state), files (what QEMU opens by itself), key (the key's text); of an image also disk (the overlay). One maker
+ *  at a time, by flock. An image's agent mounts the disk before it parks; what was written until the machine stopped is in the overlay:
+ *  QEMU drains and flushes it when it stops the machine.
  *
  *      BOOTING ──agent parked──▶ QUIET ──no console for 0.5 s──▶ SAVING ──state written──▶ ENDING ──exit──▶ published
  *         └──────────── exit, timeout, refusal: failed, the temporary directory is removed ────────────┘
@@ -34,11 +36,13 @@
 #include "base/mem.h"
 #include "base/path.h"
 #include "base/str.h"
+#include "disk/qcow2.h"
 #include "vm/internal.h"
 
 #define QUIET_NS (500 * BX_MSEC)
 #define BOOT_TIMEOUT_NS (60 * BX_SEC)
 #define STATE_MAX (4 * 1024 * 1024)
+#define DISK_MAX (256 * 1024 * 1024) /* of what mounting writes; a box's start copies it */
 #define KEY_MAX 65536
 #define FILES_TEXT_MAX 65536
 #define MIB (1024ull * 1024)
@@ -48,6 +52,7 @@ void bx_template_done(struct bx_template *t)
 {
     bx_close(t->mem_fd);
     bx_close(t->state_fd);
+    bx_close(t->disk_fd);
     bx_strv_free(t->files);
     *t = BX_TEMPLATE_INIT;
 }
@@ -116,8 +121,12 @@ int bx_template_open(int templates_fd, const struct bx_vm_key *key, const struct
         r = t.mem_fd = open_part(dir, "mem", key->name, size, size, err);
     if (r >= 0)
         r = t.state_fd = open_part(dir, "state", key->name, 1, STATE_MAX, err);
+    if (r >= 0 && bx_vm_key_has_root(key))
+        r = t.disk_fd = open_part(dir, "disk", key->name, 1, DISK_MAX, err);
     if (r >= 0)
         r = read_files(dir, key->name, &t.files, err);
+    if (r >= 0)
+        (void)futimens(dir, NULL); /* used now: what is not used longest is evicted first */
     if (r < 0) {
         bx_template_done(&t);
         return r;
@@ -151,7 +160,7 @@ static bool lock_is_current(int fd)
     return fstat(fd, &st) == 0 && st.st_nlink > 0;
 }
 
-int bx_template_lock(int templates_fd, const char *name, struct bx_err *err)
+int bx_template_lock(int templates_fd, const char *name, bool wait, struct bx_err *err)
 {
     bx_cleanup_free char *file = bx_strf("%s.lock", name);
     bx_cleanup_close int fd = -1;
@@ -164,8 +173,10 @@ int bx_template_lock(int templates_fd, const char *name, struct bx_err *err)
         fd = openat(templates_fd, file, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
         if (fd < 0)
             return bx_fail(err, BX_ESTORAGE, errno, "open %s", file);
-        r = flock(fd, LOCK_EX);
+        r = flock(fd, LOCK_EX | (wait ? 0 : LOCK_NB));
     } while (r ? errno == EINTR : !lock_is_current(fd));
+    if (r && errno == EWOULDBLOCK)
+        return bx_fail(err, BX_ESTATE, 0, "template %s is being made", name);
     return r ? bx_fail(err, BX_ESTORAGE, errno, "lock %s", file) : BX_TAKE_FD(fd);
 }
 
@@ -220,6 +231,7 @@ struct bx_template_maker {
     int dir_fd;
     int mem_fd;
     int state_fd;
+    int disk_fd;
     char line[256]; /* of the console, to find the agent's word */
     size_t line_len;
 };
@@ -293,6 +305,8 @@ static int publish(struct bx_template_maker *m, struct bx_err *err)
 
     if (r == 0)
         r = sync_file(m->state_fd, "state", err);
+    if (r == 0 && m->disk_fd >= 0)
+        r = sync_file(m->disk_fd, "disk", err);
     if (r == 0)
         r = write_list(m, err);
     if (r)
@@ -437,6 +451,13 @@ static int make_files(struct bx_template_maker *m, struct bx_err *err)
     m->mem_fd = openat(m->dir_fd, "mem", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (m->mem_fd < 0 || ftruncate(m->mem_fd, (off_t)(c->shape.memory_mib * MIB)))
         return bx_fail(err, BX_ESTORAGE, errno, "make template %s: memory file", c->key->name);
+    if (c->base_fd >= 0) {
+        m->disk_fd = openat(m->dir_fd, "disk", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        if (m->disk_fd < 0)
+            return bx_fail(err, BX_ESTORAGE, errno, "make template %s: disk", c->key->name);
+        if (bx_qcow2_create(m->disk_fd, BX_QEMU_TEMPLATE_DISK, err) < 0)
+            return -BX_ESTORAGE;
+    }
     return bx_vm_list_files(c->parts, c->shape.engine, &m->files, err);
 }
 
@@ -450,8 +471,9 @@ static int start_machine(struct bx_template_maker *m, struct bx_err *err)
         .name = c->key->name,
         .mem_fd = m->mem_fd,
         .state_fd = -1,
-        .disk_fd = -1,
-        .base_fd = -1,
+        .disk_fd = m->disk_fd,
+        .disk_max = c->base_fd >= 0 ? BX_QEMU_TEMPLATE_DISK : 0,
+        .base_fd = c->base_fd,
         .log_fd = c->log_fd,
         .files = m->files,
         .uid = c->uid,
@@ -487,7 +509,7 @@ struct bx_template_maker *bx_template_make(struct bx_loop *loop, const struct bx
     m->cfg = *cfg;
     m->fn = fn;
     m->ud = ud;
-    m->dir_fd = m->mem_fd = m->state_fd = -1;
+    m->dir_fd = m->mem_fd = m->state_fd = m->disk_fd = -1;
     r = make_files(m, err);
     if (r == 0)
         r = start_machine(m, err);
@@ -512,6 +534,7 @@ struct bx_template_maker *bx_template_maker_free(struct bx_template_maker *m)
     bx_close(m->dir_fd);
     bx_close(m->mem_fd);
     bx_close(m->state_fd);
+    bx_close(m->disk_fd);
     free(m);
     return NULL;
 }

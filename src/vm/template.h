@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * template.h - parked machines on disk: <home>/templates/<name>/{mem,state,files,key}, made once, never written again.
+ *
+ * Two kinds. A blank one has no root and serves every disk. An image's has that image's disk mounted over an overlay, which is
+ * kept frozen beside it (`disk`): a box begins with a copy of that overlay, so that its disk is as the machine remembers it.
  */
 #ifndef BX_VM_TEMPLATE_H
 #define BX_VM_TEMPLATE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "loop/loop.h"
@@ -14,9 +18,10 @@
 struct bx_template {
     int mem_fd;   /* O_RDONLY */
     int state_fd; /* O_RDONLY, at offset 0 */
+    int disk_fd;  /* O_RDONLY: the overlay to copy; -1: a blank template */
     char **files; /* for bx_qemu_config.files */
 };
-#define BX_TEMPLATE_INIT ((struct bx_template){ .mem_fd = -1, .state_fd = -1, .files = NULL })
+#define BX_TEMPLATE_INIT ((struct bx_template){ .mem_fd = -1, .state_fd = -1, .disk_fd = -1, .files = NULL })
 void bx_template_done(struct bx_template *t);
 
 /*
@@ -32,8 +37,9 @@ int bx_template_remove(int templates_fd, const char *name, struct bx_err *err);
 /* Removes what makers and removers that were killed have left, of every template: up to the size of a machine's memory each. */
 void bx_template_sweep(int templates_fd);
 
-/* Waits (blocks) for the right to make it: an exclusive flock on <name>.lock. Closing the descriptor gives it up. Descriptor or negative. */
-int bx_template_lock(int templates_fd, const char *name, struct bx_err *err);
+/* The right to make it: an exclusive flock on <name>.lock. Closing the descriptor gives it up. `wait`: blocks until it is free; else -BX_ESTATE when
+ * somebody has it. Descriptor or negative. */
+int bx_template_lock(int templates_fd, const char *name, bool wait, struct bx_err *err);
 
 struct bx_template_maker;
 
@@ -44,6 +50,7 @@ struct bx_template_config {
     const struct bx_vm_parts *parts;
     uid_t uid; /* as in bx_qemu_config */
     gid_t gid;
+    int base_fd;        /* an image's disk, to be mounted in the template; -1 = blank */
     int log_fd;         /* console log, or -1 */
     int64_t timeout_ns; /* for the whole boot; 0 = 60 s */
 };

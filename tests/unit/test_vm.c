@@ -156,25 +156,25 @@ static void whatever_decides_the_memory_is_in_the_key(void **state)
     struct bx_err err = BX_ERR_INIT;
 
     (void)state;
-    assert_int_equal(bx_vm_key_make(&s, &p, &key[0], &err), 0);
+    assert_int_equal(bx_vm_key_make(&s, &p, NULL, &key[0], &err), 0);
     assert_true(bx_starts_with(key[0].name, "tcg-c2-m512-"));
     assert_int_equal(strlen(key[0].name), strlen("tcg-c2-m512-") + 16);
     s.tsc_khz++;
-    assert_int_equal(bx_vm_key_make(&s, &p, &key[1], &err), 0);
+    assert_int_equal(bx_vm_key_make(&s, &p, NULL, &key[1], &err), 0);
     s = shape(BX_ENGINE_TCG);
     s.cpus = 3;
-    assert_int_equal(bx_vm_key_make(&s, &p, &key[2], &err), 0);
+    assert_int_equal(bx_vm_key_make(&s, &p, NULL, &key[2], &err), 0);
     s = shape(BX_ENGINE_KVM);
-    assert_int_equal(bx_vm_key_make(&s, &p, &key[3], &err), 0);
+    assert_int_equal(bx_vm_key_make(&s, &p, NULL, &key[3], &err), 0);
     s = shape(BX_ENGINE_TCG);
     p.hook_hash++;
-    assert_int_equal(bx_vm_key_make(&s, &p, &key[4], &err), 0);
+    assert_int_equal(bx_vm_key_make(&s, &p, NULL, &key[4], &err), 0);
     p = parts();
     p.boot_id[0] = 'x';
-    assert_int_equal(bx_vm_key_make(&s, &p, &key[5], &err), 0);
+    assert_int_equal(bx_vm_key_make(&s, &p, NULL, &key[5], &err), 0);
     p = parts();
     p.qemu_id[0] = '2';
-    assert_int_equal(bx_vm_key_make(&s, &p, &key[6], &err), 0);
+    assert_int_equal(bx_vm_key_make(&s, &p, NULL, &key[6], &err), 0);
     for (size_t i = 0; i < 7; i++) {
         for (size_t j = 0; j < i; j++) {
             assert_string_not_equal(key[i].text, key[j].text);
@@ -185,9 +185,30 @@ static void whatever_decides_the_memory_is_in_the_key(void **state)
     bx_vm_key_done(&key[1]);
     p = parts();
     p.kernel[1] = p.initramfs[1] = p.hook[1] = 'z';
-    assert_int_equal(bx_vm_key_make(&s, &p, &key[1], &err), 0);
+    assert_int_equal(bx_vm_key_make(&s, &p, NULL, &key[1], &err), 0);
     assert_string_equal(key[0].text, key[1].text);
     for (size_t i = 0; i < 7; i++)
+        bx_vm_key_done(&key[i]);
+}
+
+static void a_template_with_a_disk_mounted_is_another_for_every_disk(void **state)
+{
+    static const char *const roots[] = {NULL, "disk=a.ext4\ndisk-id=0000000000000001\n", "disk=a.ext4\ndisk-id=0000000000000002\n",
+                                        "disk=b.ext4\ndisk-id=0000000000000001\n"};
+    struct bx_vm_parts p = parts();
+    struct bx_vm_shape s = shape(BX_ENGINE_TCG);
+    struct bx_vm_key key[4] = { { 0 } };
+    struct bx_err err = BX_ERR_INIT;
+
+    (void)state;
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(bx_vm_key_make(&s, &p, roots[i], &key[i], &err), 0);
+        assert_int_equal(bx_vm_key_has_root(&key[i]), roots[i] != NULL);
+        assert_int_equal(bx_starts_with(key[i].name, "tcg-c2-m512-i"), roots[i] != NULL);
+        for (size_t j = 0; j < i; j++)
+            assert_string_not_equal(key[i].name, key[j].name);
+    }
+    for (size_t i = 0; i < 4; i++)
         bx_vm_key_done(&key[i]);
 }
 
@@ -293,7 +314,7 @@ static void a_template_that_is_not_whole_is_not_opened(void **state)
     assert_int_equal(bx_template_remove(fd, "t", &err), 0);
     assert_int_equal(bx_template_remove(fd, "t", &err), 0); /* already gone */
     assert_int_equal(bx_template_open(fd, &key, &s, &t, &err), -BX_ENOTFOUND);
-    lock = bx_template_lock(fd, "t", &err);
+    lock = bx_template_lock(fd, "t", true, &err);
     assert_true(lock >= 0);
     close(lock);
     close(mem);
@@ -316,7 +337,7 @@ static void leftovers_of_makers_are_swept(void **state)
          name++)
         assert_int_equal(mkdirat(fd, *name, 0700), 0);
     assert_int_equal(bx_write_file_atomic(fd, ".dead.new/mem", "m", 1, 0600), 0);
-    lock = bx_template_lock(fd, "alive", &err);
+    lock = bx_template_lock(fd, "alive", true, &err);
     assert_true(lock >= 0);
     bx_template_sweep(fd);
     assert_int_not_equal(faccessat(fd, ".dead.new", F_OK, 0), 0);
@@ -338,6 +359,7 @@ int main(void)
         cmocka_unit_test(a_restored_machine_gets_descriptors_and_no_paths),
         cmocka_unit_test(no_machine_has_a_device_that_reaches_the_template),
         cmocka_unit_test(whatever_decides_the_memory_is_in_the_key),
+        cmocka_unit_test(a_template_with_a_disk_mounted_is_another_for_every_disk),
         cmocka_unit_test(a_missing_qemu_is_named_with_its_package),
         cmocka_unit_test(the_verdict_is_firm_and_quick),
         cmocka_unit_test(a_line_that_is_no_verdict_is_refused),

@@ -67,7 +67,7 @@ void rig_init(struct rig *r, unsigned cpus, unsigned memory_mib)
     if (r->home_fd < 0 || r->log_fd < 0)
         rig_fail("home: %s", strerror(errno));
     if (bx_vm_parts_find(libexec, BX_ENGINE_TCG, &r->parts, &err) || bx_vm_shape_round(&r->shape, &err) ||
-        bx_vm_key_make(&r->shape, &r->parts, &r->key, &err))
+        bx_vm_key_make(&r->shape, &r->parts, NULL, &r->key, &err))
         rig_fail("%s", err.msg);
 }
 
@@ -103,6 +103,7 @@ double rig_make_template(struct rig *r)
         .parts = &r->parts,
         .uid = 65534,
         .gid = 65534,
+        .base_fd = -1,
         .log_fd = r->log_fd,
     };
     struct making m = { 0 };

@@ -772,7 +772,7 @@ static int group_setup(void **state)
         .engine = BX_ENGINE_TCG, .cpus = 2, .memory_mib = 512, .tsc_khz = bx_probe_tsc_khz()};
     OK(bx_vm_shape_round(&g.shape, &err));
     OK(bx_vm_parts_find(g.libexec, BX_ENGINE_TCG, &g.parts, &err));
-    OK(bx_vm_key_make(&g.shape, &g.parts, &g.key, &err));
+    OK(bx_vm_key_make(&g.shape, &g.parts, NULL, &g.key, &err));
     make_base();
     make_template();
     return 0;
