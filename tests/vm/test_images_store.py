@@ -510,7 +510,8 @@ def test_prune_beside_starts_takes_no_disk_away(home):
                 if len(ran) % 4 == 0:
                     return
             else:
-                assert b"no such image" in r.err or b"removed meanwhile" in r.err, r
+                # A start that finds no image goes to pull it, and there is none to be had.
+                assert any(word in r.err for word in (b"no such image", b"removed meanwhile", b"network error")), r
 
     assert beside(home, ["prune", "--all"], work) > 3  # mostly quicker than the start
     assert beside(home, ["prune", "--older-than", "1s"], work) > 3  # mostly not
