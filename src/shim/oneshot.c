@@ -138,6 +138,8 @@ static int template(const struct bx_shim_plan *plan, struct bx_err *err)
         return r;
     if (templates < 0)
         return bx_fail(err, BX_ESTORAGE, errno, "open %s", plan->templates_dir);
+    if ((plan->base_disk != NULL) != bx_vm_key_has_root(&key)) /* it would be taken for what it is not */
+        return bx_fail(err, BX_EINVALID, 0, "template %s: its key and its disk do not belong together", key.name);
     bx_cleanup_close int lock = bx_template_lock(templates, key.name, !plan->background, err);
     if (lock < 0)
         return lock;

@@ -219,7 +219,7 @@ static void fill_plan(struct bx_shim_plan *p, enum bx_shim_kind kind)
         .gid = geteuid() == 0 ? 20001 : -1,
         .timeout_ms = 60000,
         .disk_size = DISK_SIZE,
-        .base_disk = g.base,
+        .base_disk = kind == BX_SHIM_BOX ? g.base : NULL, /* of a template: it would be mounted in it */
         .hostname = (char *)"testbox",
         .working_dir = (char *)"/root",
         .user = (char *)"0:0",
