@@ -117,7 +117,7 @@ int bx_cgroups_boot(struct bx_cgroups *cs, struct bx_err *err)
         return bx_fail(err, BX_EENGINE, errno, "open " BX_CGROUP_ROOT);
     r = write_at(root, "cgroup.subtree_control", "+cpu +memory +pids");
     if (r < 0)
-        return bx_fail(err, BX_EENGINE, -r, "turn on the memory and pids controllers");
+        return bx_fail(err, BX_EENGINE, -r, "turn on the cpu, memory and pids controllers");
     agent = make_dir(root, "agent");
     if (agent < 0)
         return bx_fail(err, BX_EENGINE, -agent, "make the agent's cgroup");
@@ -163,7 +163,8 @@ int bx_cgroups_limit(struct bx_cgroups *cs, uint64_t reserve, struct bx_err *err
                                 err);
     if (r < 0)
         return r;
-    r = write_at(cs->box, "cgroup.subtree_control", "+memory +pids");
+    /* cpu: each command has the same share, or one that forks without end would keep all others out. */
+    r = write_at(cs->box, "cgroup.subtree_control", "+cpu +memory +pids");
     return r < 0 ? bx_fail(err, BX_EENGINE, -r, "turn on controllers below the box's cgroup") : 0;
 }
 
