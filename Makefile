@@ -28,7 +28,7 @@ run: setup  ## all that is needed from nothing, then Python in a box
 image: $(BUILD)/image/index.json  ## make the default image, a small Debian with Python, as an OCI layout in build/image
 
 test: all  ## unit, wire, jail and VM suites, the rules of the house, the fuzzers' corpora
-	@meson test -C $(BUILD) --print-errorlogs
+	@MESON_TESTTHREADS=$${MESON_TESTTHREADS:-$$(($$(nproc) + 2))} meson test -C $(BUILD) --print-errorlogs # some wait for time-outs
 
 bench: all $(BUILD)/image/index.json  ## measure, beside other ways to run a command; table and build/bench.json
 	@ninja -C $(BUILD) --quiet bxbench

@@ -94,7 +94,7 @@ static void on_made(void *ud, const struct bx_err *err)
         m->err = *err;
 }
 
-double rig_make_template(struct rig *r)
+void rig_make_template(struct rig *r)
 {
     struct bx_template_config cfg = {
         .templates_fd = r->home_fd,
@@ -108,7 +108,6 @@ double rig_make_template(struct rig *r)
     };
     struct making m = { 0 };
     struct bx_err err = BX_ERR_INIT;
-    int64_t start = bx_now();
     struct bx_template_maker *maker = bx_template_make(r->loop, &cfg, on_made, &m, &err);
 
     if (!maker)
@@ -120,7 +119,6 @@ double rig_make_template(struct rig *r)
     (void)bx_template_maker_free(maker);
     if (m.err.code)
         rig_fail("%s", m.err.msg);
-    return (double)(bx_now() - start) / 1e6;
 }
 
 void rig_template_path(const struct rig *r, const char *part, char *dst, size_t size)
@@ -293,18 +291,4 @@ void box_done(struct box *b)
     bx_close(b->disk_fd);
     bx_close(b->control);
     bx_close(b->bulk);
-}
-
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a;
-    double y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
-double median(double *v, size_t n)
-{
-    qsort(v, n, sizeof(*v), compare);
-    return n ? v[n / 2] : 0;
 }

@@ -48,8 +48,7 @@ _Noreturn void rig_skip(const char *fmt, ...) __attribute__((format(printf, 1, 2
 
 void rig_init(struct rig *r, unsigned cpus, unsigned memory_mib);
 void rig_done(struct rig *r); /* removes the home */
-/* Makes the template; returns the ms it took. */
-double rig_make_template(struct rig *r);
+void rig_make_template(struct rig *r);
 /* SHA-256 of <name>/mem in lower-case hex. */
 void rig_hash_memory(struct rig *r, char ret[65]);
 /* Path of a file of the template. */
@@ -66,7 +65,5 @@ void box_qmp(struct box *b, const char *command, const char *args);
 bool box_wait_locked(struct box *b, int timeout_ms);
 bool box_wait_exit(struct box *b, int timeout_ms);
 void box_done(struct box *b);
-
-double median(double *v, size_t n);
 
 #endif
