@@ -207,7 +207,7 @@ def main():
     failed = 0
     for number, (name, function) in enumerate(tests, 1):
         title = name[len("test_"):].replace("_", " ")
-        if function.__code__.co_argcount and not build:
+        if function.__code__.co_argcount and not build and os.environ.get("BOXLITE_TEST_MUST_RUN") != "1":
             print(f"ok {number} - {title} # SKIP no build directory given")
             continue
         try:

@@ -30,6 +30,7 @@
 #include "base/path.h"
 #include "jail/landlock.h"
 #include "jail/seccomp.h"
+#include "../lib/must_run.h"
 
 /* Runs fn in a child: its exit code, or 128 + the signal that ended it. */
 static int in_child(int (*fn)(void *ud), void *ud)
@@ -205,7 +206,7 @@ static void without_namespaces_the_store_is_all_there_is(void **state)
     struct place p = {.dir = "/tmp/bx-pull-jail-XXXXXX"};
 
     if (bx_landlock_abi() < 2)
-        skip();
+        CANNOT_RUN("this kernel has no Landlock");
     assert_non_null(mkdtemp(p.dir));
     (void)snprintf(blobs, sizeof(blobs), "%s/blobs", p.dir);
     (void)snprintf(secret, sizeof(secret), "%s/secret", p.dir);
