@@ -22,7 +22,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -30,28 +29,24 @@
 #include "image/manifest.h"
 #include "image/reference.h"
 #include "runtime/adopt.h"
-#include "runtime/engine.h"
-#include "runtime/job.h"
+#include "runtime/blobs.h"
 #include "runtime/lease.h"
 #include "runtime/members.h"
 
-#define IN_FD           3
-#define OUT_FD          4
-#define STATUS_FD       5
-#define SPOOL_MAX       (256ULL << 30)
 #define INDEX_DEPTH_MAX 4
 #define COPY_STEP       (4u * 1024 * 1024)
-#define SYNC_HERE_MAX   (256u * 1024)
 #define MANIFEST_TYPE   "application/vnd.oci.image.manifest.v1+json"
 #define CONFIG_TYPE     "application/vnd.oci.image.config.v1+json"
 #define LAYER_TYPE      "application/vnd.oci.image.layer.v1.tar" /* compression is recognised by content */
 
-struct load {
-    struct load *next; /* in loads of the runtime */
+struct bx_load {
+    struct bx_load *next; /* in loads of the runtime, when it is a call's */
     struct CBoxliteRuntime *rt;
-    struct bx_op *op;
+    bx_load_fn *fn;
+    void *ud;
     char *path;
     char *name;   /* NULL: the image's own */
+    bool by_content;
     int dir_fd;   /* folder, or -1 */
     int spool_fd; /* archive, or -1 */
     int lease_fd; /* what we add is nobody's garbage */
@@ -62,34 +57,33 @@ struct load {
     char *own_name; /* what the image calls itself */
     unsigned depth;
     char want[72]; /* blob being fetched */
-    char tmp[64];  /* its file in tmp, or "" */
-    int tmp_fd;
+    struct bx_new_blob blob;
     const struct bx_member *from;
     uint64_t copied;
-    void (*then)(struct load *l); /* when it is in the store */
+    void (*then)(struct bx_load *l); /* when it is in the store */
 
     struct bx_adopt image;
     size_t next_blob; /* 0 = configuration, then layers */
 };
 
-static void follow(struct load *l);
+static void follow(struct bx_load *l);
 
 /* ---- end ---- */
 
-static void load_free(struct load *l)
+struct bx_load *bx_load_free(struct bx_load *l)
 {
-    struct load **p = &l->rt->loads;
+    struct bx_load **p;
 
-    for (; *p; p = &(*p)->next)
+    if (!l)
+        return NULL;
+    for (p = &l->rt->loads; *p; p = &(*p)->next)
         if (*p == l) {
             *p = l->next;
             break;
         }
     bx_job_kill(l->job);
     bx_source_remove(l->turn);
-    if (l->tmp[0])
-        (void)unlinkat(l->rt->tmp_fd, l->tmp, 0);
-    bx_close(l->tmp_fd);
+    bx_new_blob_drop(l->rt, &l->blob);
     bx_close(l->dir_fd);
     bx_close(l->spool_fd);
     bx_close(l->lease_fd);
@@ -99,19 +93,26 @@ static void load_free(struct load *l)
     free(l->path);
     free(l->name);
     free(l);
+    return NULL;
 }
 
-static void load_end(struct load *l, const struct bx_err *err)
+static void answer(struct bx_load *l, CImagePullResult *result, const struct bx_err *err)
 {
-    struct bx_op *op = l->op;
+    bx_load_fn *fn = l->fn;
+    void *ud = l->ud;
     struct bx_err why;
 
     if (err) {
         why = *err;
         bx_prefix(&why, "load %.200s", l->path);
     }
-    load_free(l);
-    bx_op_answer(op, err ? &why : NULL);
+    bx_load_free(l);
+    fn(ud, result, err ? &why : NULL);
+}
+
+static void load_end(struct bx_load *l, const struct bx_err *err)
+{
+    answer(l, NULL, err);
 }
 
 void bx_loads_end(struct CBoxliteRuntime *rt)
@@ -125,30 +126,7 @@ void bx_loads_end(struct CBoxliteRuntime *rt)
 
 /* ---- fetching one blob ---- */
 
-static int open_tmp(struct load *l, struct bx_err *err)
-{
-    l->tmp_fd = bx_tmpfile_at(l->rt->tmp_fd, "blob", 0600, l->tmp, sizeof(l->tmp));
-    if (l->tmp_fd < 0) {
-        l->tmp[0] = '\0';
-        return bx_fail(err, BX_ESTORAGE, -l->tmp_fd, "write in %s/tmp", l->rt->home);
-    }
-    (void)flock(l->tmp_fd, LOCK_EX | LOCK_NB); /* nobody else's garbage while we live */
-    return 0;
-}
-
-/* It is on the disk: whoever wrote it has seen to it. */
-static int publish(struct load *l, struct bx_err *err)
-{
-    int r;
-
-    r = bx_blob_publish(l->rt->blobs_fd, l->rt->tmp_fd, l->tmp, l->want, err);
-    if (r == 0)
-        l->tmp[0] = '\0';
-    l->tmp_fd = bx_close(l->tmp_fd);
-    return r;
-}
-
-static void fetched(struct load *l, int r, const struct bx_err *err)
+static void fetched(struct bx_load *l, int r, const struct bx_err *err)
 {
     if (r < 0)
         load_end(l, err);
@@ -156,50 +134,47 @@ static void fetched(struct load *l, int r, const struct bx_err *err)
         l->then(l);
 }
 
-static struct bx_job *spawn_unpack(struct load *l, const char *mode, int in, int out, uint64_t max,
-                                   bx_job_fn *fn, struct bx_err *err);
-
 static void on_synced(void *ud, const char *text, size_t len)
 {
-    struct load *l = ud;
+    struct bx_load *l = ud;
     struct bx_err err = BX_ERR_INIT;
     int r;
 
     l->job = NULL;
     r = bx_job_unpack_result(text, len, &err);
     if (r == 0)
-        r = publish(l, &err);
+        r = bx_new_blob_publish(l->rt, &l->blob, l->want, &err);
     fetched(l, r, &err);
 }
 
 /* A member was copied. What takes the disk longer than a row is waited for by boxlite-unpack, not by the loop. */
-static void copied(struct load *l, uint64_t size)
+static void copied(struct bx_load *l, uint64_t size)
 {
     struct bx_err err = BX_ERR_INIT;
 
-    if (size > SYNC_HERE_MAX) {
-        l->job = spawn_unpack(l, "sync", l->tmp_fd, -1, 0, on_synced, &err);
+    if (size > BX_SYNC_HERE_MAX) {
+        l->job = bx_unpack_start(l->rt, "sync", l->blob.fd, -1, 0, on_synced, l, &err);
         if (!l->job)
             load_end(l, &err);
         return;
     }
-    if (fsync(l->tmp_fd) < 0) {
+    if (fsync(l->blob.fd) < 0) {
         bx_fail(&err, BX_ESTORAGE, errno, "write %s/blobs", l->rt->home);
         load_end(l, &err);
         return;
     }
-    fetched(l, publish(l, &err), &err);
+    fetched(l, bx_new_blob_publish(l->rt, &l->blob, l->want, &err), &err);
 }
 
 /* One turn of copying a member of the archive. */
 static void on_turn(struct bx_source *s, void *ud)
 {
-    struct load *l = ud;
+    struct bx_load *l = ud;
     const struct bx_member *m = l->from;
     struct bx_err err = BX_ERR_INIT;
     off_t in = (off_t)(m->at + l->copied), out = (off_t)l->copied;
     size_t step = (size_t)BX_MIN(m->size - l->copied, (uint64_t)COPY_STEP);
-    ssize_t n = step ? copy_file_range(l->spool_fd, &in, l->tmp_fd, &out, step, 0) : 0;
+    ssize_t n = step ? copy_file_range(l->spool_fd, &in, l->blob.fd, &out, step, 0) : 0;
 
     if (n < 0 || (n == 0 && step > 0)) {
         bx_fail(&err, BX_ESTORAGE, n < 0 ? errno : EIO, "copy out of the archive");
@@ -216,7 +191,7 @@ static void on_turn(struct bx_source *s, void *ud)
     copied(l, m->size);
 }
 
-static int start_copy(struct load *l, struct bx_err *err)
+static int start_copy(struct bx_load *l, struct bx_err *err)
 {
     int r;
 
@@ -225,7 +200,7 @@ static int start_copy(struct load *l, struct bx_err *err)
         return bx_fail(err, BX_EIMAGE, 0,
                        "the archive has nothing with digest %s: it is incomplete, or a file was altered",
                        l->want);
-    r = open_tmp(l, err);
+    r = bx_new_blob_open(l->rt, &l->blob, err);
     if (r < 0)
         return r;
     l->copied = 0;
@@ -233,74 +208,23 @@ static int start_copy(struct load *l, struct bx_err *err)
     return 0;
 }
 
-static struct bx_job *spawn_unpack(struct load *l, const char *mode, int in, int out, uint64_t max,
-                                   bx_job_fn *fn, struct bx_err *err)
-{
-    char limit[32], in_text[8], out_text[8], status_text[8], program[] = "boxlite-unpack", mode_text[16];
-    char *argv[] = {program, mode_text, in_text, out_text, status_text, limit, NULL}, *envp[] = {NULL};
-    struct bx_spawn_fd fds[2] = {{in, IN_FD}, {out, OUT_FD}};
-    const char *libexec = bx_libexec(l->rt, err);
-    bx_cleanup_free char *path = libexec ? bx_path_join(libexec, program) : NULL;
-    struct bx_spawn s = {.path = path,
-                         .argv = argv,
-                         .envp = envp,
-                         .fds = fds,
-                         .n_fds = out >= 0 ? 2 : 1,
-                         .cwd = "/",
-                         .new_session = true};
-
-    if (!path) {
-        if (libexec)
-            bx_fail(err, BX_ERESOURCE, ENOMEM, "load an image");
-        return NULL;
-    }
-    snprintf(mode_text, sizeof(mode_text), "%s", mode);
-    snprintf(in_text, sizeof(in_text), "%d", IN_FD);
-    snprintf(out_text, sizeof(out_text), "%d", out >= 0 ? OUT_FD : -1);
-    snprintf(status_text, sizeof(status_text), "%d", STATUS_FD);
-    snprintf(limit, sizeof(limit), "%llu", (unsigned long long)max);
-    return bx_job_start(l->rt, &s, STATUS_FD, fn, l, err);
-}
-
-/* The digest in the answer of `boxlite-unpack hash`: "file SIZE SHA256". */
-static int hash_answer(const char *text, size_t len, char digest[72], struct bx_err *err)
-{
-    bx_cleanup_free char *copy = strndup(text, len);
-    char *line = copy, *next;
-
-    if (bx_job_unpack_result(text, len, err) < 0)
-        return -err->code;
-    for (; line && *line; line = next) {
-        next = strchr(line, '\n');
-        if (next)
-            *next++ = '\0';
-        if (!bx_streq(bx_word(&line), "file"))
-            continue;
-        bx_word(&line);
-        snprintf(digest, 72, "sha256:%.64s", line);
-        if (bx_digest_valid(digest))
-            return 0;
-    }
-    return bx_fail(err, BX_EINTERNAL, 0, "boxlite-unpack did not say what the file's digest is");
-}
-
 static void on_hashed(void *ud, const char *text, size_t len)
 {
-    struct load *l = ud;
+    struct bx_load *l = ud;
     struct bx_err err = BX_ERR_INIT;
     char digest[72];
     int r;
 
     l->job = NULL;
-    r = hash_answer(text, len, digest, &err);
+    r = bx_unpack_digest(text, len, "file", digest, NULL, &err);
     if (r == 0 && !bx_streq(digest, l->want))
         r = bx_fail(&err, BX_EIMAGE, 0, "wrong digest: the file for %s has %s", l->want, digest);
     if (r == 0)
-        r = publish(l, &err);
+        r = bx_new_blob_publish(l->rt, &l->blob, l->want, &err);
     fetched(l, r, &err);
 }
 
-static int start_hash(struct load *l, struct bx_err *err)
+static int start_hash(struct bx_load *l, struct bx_err *err)
 {
     bx_cleanup_close int in = -1;
     char name[96];
@@ -310,14 +234,14 @@ static int start_hash(struct load *l, struct bx_err *err)
     in = bx_open_in_root(l->dir_fd, name, O_RDONLY | O_NONBLOCK, 0);
     if (in < 0)
         return bx_fail(err, BX_EIMAGE, -in, "the folder lacks %s", name);
-    r = open_tmp(l, err);
+    r = bx_new_blob_open(l->rt, &l->blob, err);
     if (r < 0)
         return r;
-    l->job = spawn_unpack(l, "hash", in, l->tmp_fd, SPOOL_MAX, on_hashed, err);
+    l->job = bx_unpack_start(l->rt, "hash", in, l->blob.fd, BX_BLOB_SIZE_MAX, on_hashed, l, err);
     return l->job ? 0 : -err->code;
 }
 
-static void fetch(struct load *l, const char *digest, void (*then)(struct load *l))
+static void fetch(struct bx_load *l, const char *digest, void (*then)(struct bx_load *l))
 {
     struct bx_err err = BX_ERR_INIT;
     int r;
@@ -335,12 +259,16 @@ static void fetch(struct load *l, const char *digest, void (*then)(struct load *
 
 /* ---- the image ---- */
 
-static int choose_name(struct load *l, char **ret, struct bx_err *err)
+static int choose_name(struct bx_load *l, char **ret, struct bx_err *err)
 {
     const char *text = l->name ? l->name : l->own_name;
     struct bx_reference ref;
     int r;
 
+    if (l->by_content) {
+        *ret = bx_strf("%s@%s", BX_ROOTFS_NAME, l->image.digest);
+        return *ret ? 0 : bx_fail(err, BX_ERESOURCE, ENOMEM, "load an image");
+    }
     if (!text)
         return bx_fail(err, BX_EIMAGE, 0, "the image carries no name: give one");
     r = bx_reference_parse(text, &ref, err);
@@ -351,25 +279,25 @@ static int choose_name(struct load *l, char **ret, struct bx_err *err)
 }
 
 /* Everything is in the store: the image gets its row. */
-static void complete(struct load *l)
+static void complete(struct bx_load *l)
 {
     bx_cleanup_free char *reference = NULL;
+    CImagePullResult *result = NULL;
     struct bx_err err = BX_ERR_INIT;
     int r;
 
     if ((r = choose_name(l, &reference, &err)) == 0)
         r = bx_adopt_put(l->rt, &l->image, reference, &err);
     if (r == 0) {
-        l->op->result =
-            bx_pull_result(reference, l->image.manifest.config.digest, (int)l->image.manifest.layer_count);
-        if (!l->op->result)
+        result = bx_pull_result(reference, l->image.manifest.config.digest, (int)l->image.manifest.layer_count);
+        if (!result)
             r = bx_fail(&err, BX_ERESOURCE, ENOMEM, "load an image");
     }
-    load_end(l, r < 0 ? &err : NULL);
+    answer(l, result, r < 0 ? &err : NULL);
 }
 
 /* Configuration first: what it says about the platform decides before the layers are copied. */
-static void next_blob(struct load *l)
+static void next_blob(struct bx_load *l)
 {
     struct bx_err err = BX_ERR_INIT;
 
@@ -387,7 +315,7 @@ static void next_blob(struct load *l)
           next_blob);
 }
 
-static int take_own_name(struct load *l, const char *name, struct bx_err *err)
+static int take_own_name(struct bx_load *l, const char *name, struct bx_err *err)
 {
     if (!name || l->own_name)
         return 0;
@@ -395,8 +323,41 @@ static int take_own_name(struct load *l, const char *name, struct bx_err *err)
     return l->own_name ? 0 : bx_fail(err, BX_ERESOURCE, ENOMEM, "load an image");
 }
 
+/* Names in full are compared: python:3 is docker.io/library/python:3. */
+static bool same_name(const char *a, const char *b)
+{
+    bx_cleanup_free char *full_a = NULL, *full_b = NULL;
+    struct bx_reference ref;
+
+    if (!a || !b || bx_streq(a, b))
+        return a && b;
+    if (bx_reference_parse(a, &ref, NULL) == 0)
+        full_a = bx_reference_canonical(&ref);
+    if (bx_reference_parse(b, &ref, NULL) == 0)
+        full_b = bx_reference_canonical(&ref);
+    return full_a && full_b && bx_streq(full_a, full_b);
+}
+
+/* Of several images with names of their own none is taken by chance. */
+static int check_single(const struct bx_load *l, const struct bx_index *index, struct bx_err *err)
+{
+    const struct bx_descriptor *first = NULL, *d;
+
+    for (d = index->items; d < index->items + index->count; d++) {
+        if (!d->ref_name)
+            continue;
+        if (!first)
+            first = d;
+        if (!same_name(d->ref_name, first->ref_name) && !bx_streq(d->digest, first->digest))
+            return bx_fail(err, BX_EIMAGE, 0, "there are several images, %.100s and %.100s among them%s%.100s: %s",
+                           first->ref_name, d->ref_name, l->name ? ", but no " : "", l->name ? l->name : "",
+                           "the name says which one to load");
+    }
+    return 0;
+}
+
 /* The entry of an index to go on with. Entries that carry the wanted name come first, then the platform's. */
-static int choose_entry(struct load *l, const char *text, size_t len, struct bx_err *err)
+static int choose_entry(struct bx_load *l, const char *text, size_t len, struct bx_err *err)
 {
     const struct bx_descriptor *d = NULL;
     struct bx_index index = {0};
@@ -406,25 +367,27 @@ static int choose_entry(struct load *l, const char *text, size_t len, struct bx_
     if (r < 0)
         return r;
     for (i = 0; l->name && i < index.count && !d; i++)
-        if (index.items[i].ref_name && bx_streq(index.items[i].ref_name, l->name))
+        if (same_name(index.items[i].ref_name, l->name))
             d = &index.items[i];
-    if (!d)
+    if (!d) {
         d = bx_index_select(&index, BX_IMAGE_OS, BX_IMAGE_ARCH, "");
+        r = check_single(l, &index, err);
+    }
     if (!d && index.count == 1 &&
         !index.items[0].arch[0]) /* one manifest or nested index, not said for what */
         d = &index.items[0];
-    if (d) {
+    if (r == 0 && !d)
+        r = bx_fail(err, BX_EIMAGE, 0, "no image for " BX_IMAGE_OS "/" BX_IMAGE_ARCH " among %zu", index.count);
+    if (r == 0) {
         r = take_own_name(l, d->ref_name, err);
         snprintf(l->want, sizeof(l->want), "%s", d->digest);
-    } else {
-        r = bx_fail(err, BX_EIMAGE, 0, "no image for " BX_IMAGE_OS "/" BX_IMAGE_ARCH " among %zu", index.count);
     }
     bx_index_done(&index);
     return r;
 }
 
 /* A document that the chain led to is in the store. */
-static void follow(struct load *l)
+static void follow(struct bx_load *l)
 {
     bx_cleanup_free char *text = NULL;
     struct bx_err err = BX_ERR_INIT;
@@ -453,7 +416,7 @@ static void follow(struct load *l)
 }
 
 /* index.json is at hand. */
-static void begin_index(struct load *l, const char *text, size_t len)
+static void begin_index(struct bx_load *l, const char *text, size_t len)
 {
     struct bx_err err = BX_ERR_INIT;
     char digest[72];
@@ -468,7 +431,7 @@ static void begin_index(struct load *l, const char *text, size_t len)
 
 /* ---- docker save without an index: the manifest it lacks ---- */
 
-static int write_manifest(struct load *l, const struct bx_docker_save_item *item, struct bx_buf *out,
+static int write_manifest(struct bx_load *l, const struct bx_docker_save_item *item, struct bx_buf *out,
                           struct bx_err *err)
 {
     const struct bx_member *m = bx_members_by_name(&l->members, item->config, true);
@@ -505,33 +468,33 @@ static int write_manifest(struct load *l, const struct bx_docker_save_item *item
 /* The digest of our manifest: it becomes a blob like any other. */
 static void on_manifest_hashed(void *ud, const char *text, size_t len)
 {
-    struct load *l = ud;
+    struct bx_load *l = ud;
     struct bx_err err = BX_ERR_INIT;
     char digest[72];
     int r;
 
     l->job = NULL;
-    r = hash_answer(text, len, digest, &err);
+    r = bx_unpack_digest(text, len, "file", digest, NULL, &err);
     if (r == 0) {
         snprintf(l->want, sizeof(l->want), "%s", digest);
         l->then = follow;
-        r = publish(l, &err);
+        r = bx_new_blob_publish(l->rt, &l->blob, l->want, &err);
     }
     fetched(l, r, &err);
 }
 
-static const struct bx_docker_save_item *choose_item(const struct load *l, const struct bx_docker_save *save)
+static const struct bx_docker_save_item *choose_item(const struct bx_load *l, const struct bx_docker_save *save)
 {
     size_t i, t;
 
     for (i = 0; l->name && i < save->count; i++)
         for (t = 0; save->items[i].repo_tags && save->items[i].repo_tags[t]; t++)
-            if (bx_streq(save->items[i].repo_tags[t], l->name))
+            if (same_name(save->items[i].repo_tags[t], l->name))
                 return &save->items[i];
     return save->count > 0 ? &save->items[0] : NULL;
 }
 
-static int begin_docker(struct load *l, const char *json, size_t len, bool only_name, struct bx_err *err)
+static int begin_docker(struct bx_load *l, const char *json, size_t len, bool only_name, struct bx_err *err)
 {
     bx_cleanup_buf struct bx_buf text = BX_BUF_INIT(BX_IMAGE_JSON_MAX);
     const struct bx_docker_save_item *item;
@@ -552,17 +515,17 @@ static int begin_docker(struct load *l, const char *json, size_t len, bool only_
     in = bx_memfd_sealed("manifest", bx_buf_data(&text), bx_buf_len(&text));
     if (in < 0)
         return bx_fail(err, BX_ERESOURCE, -in, "load an image");
-    r = open_tmp(l, err);
+    r = bx_new_blob_open(l->rt, &l->blob, err);
     if (r < 0)
         return r;
-    l->job = spawn_unpack(l, "hash", in, l->tmp_fd, BX_IMAGE_JSON_MAX, on_manifest_hashed, err);
+    l->job = bx_unpack_start(l->rt, "hash", in, l->blob.fd, BX_IMAGE_JSON_MAX, on_manifest_hashed, l, err);
     return l->job ? 0 : -err->code;
 }
 
 static void on_scanned(void *ud, const char *text, size_t len)
 {
     bx_cleanup_free char *docker_text = NULL, *index_text = NULL;
-    struct load *l = ud;
+    struct bx_load *l = ud;
     const struct bx_member *index, *docker;
     struct bx_err err = BX_ERR_INIT;
     int r;
@@ -591,17 +554,17 @@ static void on_scanned(void *ud, const char *text, size_t len)
 
 static void on_scan_progress(void *ud, uint64_t done, uint64_t total)
 {
-    struct load *l = ud;
+    struct bx_load *l = ud;
 
     bx_progress(l->rt, "", "read the archive", done, total);
 }
 
-static int begin_archive(struct load *l, int fd, struct bx_err *err)
+static int begin_archive(struct bx_load *l, int fd, struct bx_err *err)
 {
     l->spool_fd = openat(l->rt->tmp_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (l->spool_fd < 0)
         return bx_fail(err, BX_ESTORAGE, errno, "write in %s/tmp", l->rt->home);
-    l->job = spawn_unpack(l, "scan", fd, l->spool_fd, SPOOL_MAX, on_scanned, err);
+    l->job = bx_unpack_start(l->rt, "scan", fd, l->spool_fd, BX_BLOB_SIZE_MAX, on_scanned, l, err);
     if (!l->job)
         return -err->code;
     bx_job_on_progress(l->job, on_scan_progress);
@@ -612,7 +575,7 @@ static int begin_archive(struct load *l, int fd, struct bx_err *err)
 static void on_folder_turn(struct bx_source *s, void *ud)
 {
     bx_cleanup_free char *text = NULL;
-    struct load *l = ud;
+    struct bx_load *l = ud;
     struct bx_err err = BX_ERR_INIT;
     size_t len = 0;
     int fd, r;
@@ -630,42 +593,73 @@ static void on_folder_turn(struct bx_source *s, void *ud)
     begin_index(l, text, len);
 }
 
+/* The kind of what is at path is known, and it begins; nothing was answered yet. */
+static int begin(struct bx_load *l, int *fd, bool folder, struct bx_err *err)
+{
+    l->turn = bx_loop_add_defer(l->rt->loop, folder ? on_folder_turn : on_turn, l);
+    if (!l->turn)
+        return bx_fail(err, BX_ERESOURCE, ENOMEM, "load an image");
+    l->lease_fd = bx_image_lease(l->rt, err);
+    if (l->lease_fd < 0)
+        return l->lease_fd;
+    if (!folder)
+        return begin_archive(l, *fd, err);
+    l->dir_fd = BX_TAKE_FD(*fd);
+    bx_defer_set(l->turn);
+    return 0;
+}
+
+struct bx_load *bx_load_start(struct CBoxliteRuntime *rt, const char *path, const char *name, bool by_content,
+                              bx_load_fn *fn, void *ud, struct bx_err *err)
+{
+    bx_cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    struct bx_load *l;
+    struct stat st;
+
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        bx_fail(err, BX_EIMAGE, errno, "load %.200s", path);
+        return NULL;
+    }
+    if (!S_ISDIR(st.st_mode) && (by_content || !S_ISREG(st.st_mode))) {
+        bx_fail(err, BX_EIMAGE, 0, "load %.200s: %s", path,
+                by_content ? "not a folder" : "neither a folder nor a regular file");
+        return NULL;
+    }
+    l = calloc(1, sizeof(*l));
+    if (!l) {
+        bx_fail(err, BX_ERESOURCE, ENOMEM, "load an image");
+        return NULL;
+    }
+    l->rt = rt;
+    l->fn = fn;
+    l->ud = ud;
+    l->by_content = by_content;
+    l->dir_fd = l->spool_fd = l->blob.fd = l->lease_fd = -1;
+    l->path = bx_strf("%s", path);
+    l->name = name ? bx_strf("%s", name) : NULL;
+    if (!l->path || (name && !l->name))
+        bx_fail(err, BX_ERESOURCE, ENOMEM, "load an image");
+    else if (begin(l, &fd, S_ISDIR(st.st_mode), err) == 0)
+        return l;
+    return bx_load_free(l);
+}
+
+static void on_call_loaded(void *ud, CImagePullResult *result, const struct bx_err *err)
+{
+    struct bx_op *op = ud;
+
+    op->result = result;
+    bx_op_answer(op, err);
+}
+
 int bx_load_begin(struct CBoxliteRuntime *rt, const char *path, const char *name, struct bx_op *op,
                   struct bx_err *err)
 {
-    bx_cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    struct load *l;
-    struct stat st;
-    bool folder;
-    int r = 0;
+    struct bx_load *l = bx_load_start(rt, path, name, false, on_call_loaded, op, err);
 
-    if (fd < 0 || fstat(fd, &st) < 0)
-        return bx_fail(err, BX_EIMAGE, errno, "load %.200s", path);
-    folder = S_ISDIR(st.st_mode);
-    if (!folder && !S_ISREG(st.st_mode))
-        return bx_fail(err, BX_EIMAGE, 0, "load %.200s: neither a folder nor a regular file", path);
-    l = calloc(1, sizeof(*l));
     if (!l)
-        return bx_fail(err, BX_ERESOURCE, ENOMEM, "load an image");
-    l->rt = rt;
-    l->op = op;
-    l->dir_fd = l->spool_fd = l->tmp_fd = l->lease_fd = -1;
-    l->path = bx_strf("%s", path);
-    l->name = name ? bx_strf("%s", name) : NULL;
+        return -err->code;
     l->next = rt->loads;
     rt->loads = l;
-    l->turn = bx_loop_add_defer(rt->loop, folder ? on_folder_turn : on_turn, l);
-    if (!l->path || (name && !l->name) || !l->turn)
-        r = bx_fail(err, BX_ERESOURCE, ENOMEM, "load an image");
-    else if ((l->lease_fd = bx_image_lease(rt, err)) < 0)
-        r = l->lease_fd;
-    else if (folder)
-        l->dir_fd = BX_TAKE_FD(fd);
-    else
-        r = begin_archive(l, fd, err);
-    if (r < 0)
-        load_free(l);
-    else if (folder)
-        bx_defer_set(l->turn);
-    return r;
+    return 0;
 }

@@ -158,7 +158,7 @@ struct CBoxliteRuntime {
     struct bx_box *boxes; /* live ones */
     struct bx_job *jobs;  /* conversions, loads, probes that run */
     struct bx_verdict *verdict;
-    struct load *loads; /* images that are being loaded */
+    struct bx_load *loads; /* images that are being loaded, for calls */
     struct bx_pull *pulls; /* ... and pulled, for calls */
     struct bx_registries *registries;
     struct collect *collects; /* what is being removed */

@@ -86,6 +86,19 @@ def test_a_reference_can_be_taken_again_by_another_image(home):
     assert listed(home)["again:1"]["ID"] != before
 
 
+def test_of_several_images_the_name_says_which_one(home):
+    path = place(home, "several")
+    mkimage.oci_layout(path, "docker.io/library/several-a:1", LAYERS)
+    mkimage.oci_layout(path, "several-b:1", LAYERS[:1])
+    for arguments in ([], ["--name", "several-c:1"]):
+        r = home.run("load", path, *arguments)
+        assert r.code == 125 and b"several-a:1" in r.err and b"several-b:1" in r.err, r
+    home.ok("load", path, "--name", "several-a:1")  # found by its name in full
+    home.ok("load", path, "--name", "several-b:1")
+    images = listed(home)
+    assert images["several-a:1"]["ID"] != images["several-b:1"]["ID"], images
+
+
 def test_the_platform_is_chosen_through_nested_indexes(home):
     path = place(home, "multi")
     ours = mkimage.oci_layout(path, "multi:1", LAYERS)
