@@ -77,7 +77,7 @@ struct bx_out {
     bool dropping; /* none counts any more */
     size_t rest;
     bool eof_sent;
-    bool truncated_sent;
+    uint64_t told; /* of keep.dropped: bytes of holes that a claimer has read across */
     bool waiting; /* for room on the link, in the queue of its table */
     struct bx_out *next_waiting;
 };

@@ -286,13 +286,14 @@ static bool over(const struct bx_out *o)
     return o->exec->state != BX_EXEC_STARTING && (o->fd < 0 || o->dropping);
 }
 
+/* What comes next lies behind a hole: who reads across it is told, once. */
 static void send_truncated(struct bx_out *o)
 {
-    boxlite_Truncated msg = {.lane = o->id, .dropped = o->keep.dropped};
+    boxlite_Truncated msg = {.lane = o->id, .dropped = o->keep.dropped - o->told};
 
-    if (!o->keep.truncated || o->truncated_sent)
+    if (msg.dropped == 0)
         return;
-    o->truncated_sent = true;
+    o->told = o->keep.dropped;
     bx_execs_told(o->exec->all,
                   bx_msg_send_ordered(o->exec->all->link, BX_MSG_TRUNCATED, o->claimer->stream, &msg, NULL));
 }
@@ -304,10 +305,10 @@ static void send_kept(struct bx_out *o)
     size_t n;
 
     while (o->lane.credit > 0 && (n = bx_keep_peek(&o->keep, &data)) > 0) {
-        size_t room = bx_link_data_room(xs->link);
-
-        send_truncated(o);
-        n = BX_MIN(n, BX_MIN(BX_MIN((size_t)o->lane.credit, room), (size_t)BX_FRAME_PAYLOAD_MAX));
+        if (bx_link_data_room(xs->link) > 0 && bx_buf_len(&o->keep.head) == 0)
+            send_truncated(o);
+        n = BX_MIN(n, BX_MIN((size_t)o->lane.credit, (size_t)BX_FRAME_PAYLOAD_MAX));
+        n = BX_MIN(n, bx_link_data_room(xs->link));
         if (n == 0 || bx_link_send_data(xs->link, o->claimer->stream, o->id, data, n) < 0) {
             wait_for_room(o);
             return;
@@ -322,8 +323,9 @@ void bx_out_pump(struct bx_out *o)
 {
     if (o->claimer) {
         send_kept(o);
-        if (bx_keep_len(&o->keep) == 0 && over(o) && !o->eof_sent) {
+        if (bx_keep_len(&o->keep) == 0)
             send_truncated(o);
+        if (bx_keep_len(&o->keep) == 0 && over(o) && !o->eof_sent) {
             bx_execs_told(o->exec->all, bx_link_send_eof(o->exec->all->link, o->claimer->stream, o->id));
             o->eof_sent = true;
             bx_exec_try_exit(o->exec);

@@ -120,7 +120,7 @@ static int do_resize(struct bx_exec *x, const boxlite_Resize *msg, struct bx_err
     return 0;
 }
 
-/* Signal and Resize: answered by their number, also when the stream has just gone. */
+/* Signal and Resize: answered by their number, also when the stream has just gone; not at all without one. */
 static void on_request(struct bx_execs *xs, uint16_t type, uint32_t stream, const uint8_t *payload,
                        size_t len)
 {
@@ -132,15 +132,20 @@ static void on_request(struct bx_execs *xs, uint16_t type, uint32_t stream, cons
     int r;
 
     r = bx_msg_decode(type, payload, len, type == BX_MSG_SIGNAL ? (void *)&sig : (void *)&size, &err);
-    request = type == BX_MSG_SIGNAL ? sig.request : size.request;
-    if (r >= 0) {
-        if (!a)
-            r = bx_fail(&err, BX_ENOTFOUND, 0, "stream %u is not open", stream);
-        else if (type == BX_MSG_SIGNAL)
-            r = do_signal(a->exec, &sig, &err);
-        else
-            r = do_resize(a->exec, &size, &err);
+    if (r < 0) {
+        if (a)
+            bx_attach_refuse(a, &err);
+        return;
     }
+    request = type == BX_MSG_SIGNAL ? sig.request : size.request;
+    if (!a)
+        r = bx_fail(&err, BX_ENOTFOUND, 0, "stream %u is not open", stream);
+    else if (type == BX_MSG_SIGNAL)
+        r = do_signal(a->exec, &sig, &err);
+    else
+        r = do_resize(a->exec, &size, &err);
+    if (request == 0)
+        return; /* an Error without a number would end the stream */
     if (r < 0)
         bx_execs_send_error(xs, stream, request, &err);
     else

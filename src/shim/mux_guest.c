@@ -19,6 +19,9 @@ static int guest_exit(struct bx_mux *m, struct stream *s, uint32_t gs, const uin
     if (r < 0)
         return r;
     if (s) {
+        if (s->exited)
+            return bx_fail(err, BX_ERPC, 0, "a second end of the command on stream %u", gs);
+        s->exited = true;
         mux_stream_stopped(s, m);
         if (s->c)
             mux_ordered_to_client(s->c, BX_MSG_EXIT, 0, s->cs, p, len);
@@ -30,10 +33,10 @@ static int guest_exit(struct bx_mux *m, struct stream *s, uint32_t gs, const uin
 
 static int guest_started(struct bx_mux *m, struct stream *s, const uint8_t *p, size_t len)
 {
-    bool first = s->opening;
-
+    if (!s->opening)
+        return 0; /* said before */
     mux_stream_answered(s, m);
-    if (s->exec && first) {
+    if (s->exec) {
         s->running = true;
         m->execs_total++;
         m->execs_running++;
@@ -45,12 +48,37 @@ static int guest_started(struct bx_mux *m, struct stream *s, const uint8_t *p, s
     return 0;
 }
 
-static void request_answered(struct bx_mux *m, struct stream *s)
+/* False: nobody has asked. */
+static bool request_answered(struct bx_mux *m, struct stream *s)
 {
-    if (s->requests > 0) {
-        s->requests--;
-        m->pending--;
-    }
+    if (s->requests == 0)
+        return false;
+    s->requests--;
+    m->pending--;
+    return true;
+}
+
+static int guest_ok(struct bx_mux *m, struct stream *s, const uint8_t *p, size_t len)
+{
+    if (request_answered(m, s) && s->c)
+        mux_control_to_client(s->c, BX_MSG_OK, s->cs, p, len);
+    return 0;
+}
+
+/* Beyond credit, so not without end. */
+static int guest_truncated(struct stream *s, const uint8_t *p, size_t len, struct bx_err *err)
+{
+    boxlite_Truncated msg;
+    int r = bx_msg_decode(BX_MSG_TRUNCATED, p, len, &msg, err);
+
+    if (r < 0)
+        return r;
+    if ((msg.lane != BX_LANE_STDOUT && msg.lane != BX_LANE_STDERR) || s->truncated & 1u << msg.lane)
+        return bx_fail(err, BX_ERPC, 0, "a hole in lane %u, or a second one", msg.lane);
+    s->truncated |= 1u << msg.lane;
+    if (s->c)
+        mux_ordered_to_client(s->c, BX_MSG_TRUNCATED, 0, s->cs, p, len);
+    return 0;
 }
 
 static int guest_error(struct bx_mux *m, struct stream *s, const uint8_t *p, size_t len, struct bx_err *err)
@@ -61,8 +89,7 @@ static int guest_error(struct bx_mux *m, struct stream *s, const uint8_t *p, siz
     if (r < 0)
         return r;
     if (e.request != 0) {
-        request_answered(m, s);
-        if (s->c)
+        if (request_answered(m, s) && s->c)
             mux_control_to_client(s->c, BX_MSG_ERROR, s->cs, p, len);
         return 0;
     }
@@ -124,14 +151,9 @@ static int on_guest_message(struct bx_link *l, uint16_t type, uint32_t gs, const
     case BX_MSG_CREDIT:
         return guest_credit(s, p, len, err);
     case BX_MSG_OK:
-        request_answered(m, s);
-        if (s->c)
-            mux_control_to_client(s->c, type, s->cs, p, len);
-        return 0;
+        return guest_ok(m, s, p, len);
     case BX_MSG_TRUNCATED:
-        if (s->c)
-            mux_ordered_to_client(s->c, type, 0, s->cs, p, len);
-        return 0;
+        return guest_truncated(s, p, len, err);
     default:
         return unknown_from_guest(m, s, type);
     }

@@ -38,6 +38,8 @@ struct stream {
     unsigned requests;              /* not answered */
     bool opening;                   /* not answered */
     bool exec;                      /* opened by Exec */
+    bool exited;
+    unsigned truncated;             /* mask of lanes */
     bool running;
 };
 

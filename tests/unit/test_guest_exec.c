@@ -549,7 +549,7 @@ static void unclaimed_output_never_stops_and_its_ends_are_kept(void **state)
     until(w, 1, 'X');
     send_claim(w, 1, 1);
     until(w, 1, 'e');
-    assert_order(w, 1, "SXT1e");
+    assert_order(w, 1, "SX1T1e");
     assert_int_equal(bx_buf_len(&w->seen[1].out[1]), BX_KEEP_HEAD + BX_KEEP_TAIL);
     assert_int_equal(w->seen[1].truncated.dropped, 5000011 - BX_KEEP_HEAD - BX_KEEP_TAIL);
     assert_memory_equal(bx_buf_data(&w->seen[1].out[1]), "first\n", 6);

@@ -28,7 +28,8 @@ struct lane {
     struct bx_attach attach;
     int writer;
     size_t got;
-    unsigned frames;
+    unsigned frames, holes;
+    uint64_t missing;
     bool ended;
 };
 
@@ -40,11 +41,20 @@ struct world {
     bool grants; /* the client gives back credit for what it gets */
 };
 
-static int no_message(struct bx_link *l, uint16_t type, uint32_t stream, const uint8_t *p, size_t n,
-                      struct bx_err *err)
+/* The only message of a lane: a hole. */
+static int client_message(struct bx_link *l, uint16_t type, uint32_t stream, const uint8_t *p, size_t n,
+                          struct bx_err *err)
 {
-    (void)l, (void)stream, (void)p, (void)n, (void)err;
-    fail_msg("message %s", bx_msg_type_name(type));
+    struct world *w = l->ud;
+    struct lane *a = &w->lanes[stream - 1];
+    boxlite_Truncated msg;
+
+    assert_int_equal(type, BX_MSG_TRUNCATED);
+    assert_int_equal(bx_msg_decode(type, p, n, &msg, err), 0);
+    assert_int_equal(msg.lane, BX_LANE_STDOUT);
+    assert_true(msg.dropped > 0);
+    a->missing += msg.dropped;
+    a->holes++;
     return 0;
 }
 
@@ -72,7 +82,7 @@ static int client_eof(struct bx_link *l, uint32_t stream, unsigned lane, struct 
     return 0;
 }
 
-static const struct bx_link_ops ops = {no_message, client_data, client_eof};
+static const struct bx_link_ops ops = {client_message, client_data, client_eof};
 
 static int setup(void **state)
 {
@@ -251,6 +261,58 @@ static void no_lane_waits_behind_the_others_for_ever(void **state)
     assert_true(least >= total / LANES / 2);
 }
 
+/* Writes so much and lets the agent read it. */
+static void pour(struct world *w, struct lane *a, size_t n)
+{
+    static uint8_t zeros[65536];
+
+    while (n > 0) {
+        ssize_t r = write(a->writer, zeros, BX_MIN(n, sizeof(zeros)));
+
+        if (r > 0)
+            n -= (size_t)r;
+        assert_true(bx_loop_dispatch(w->loop, r > 0 ? 0 : 10000) >= 0);
+    }
+}
+
+/* Two claim one after the other, and the first gives up before the hole, on it or behind it. */
+static void a_hole_is_told_to_who_reads_across_it(void **state)
+{
+    struct world *w = *state;
+
+    for (unsigned i = 0; i < 3; i++) {
+        struct lane *a = &w->lanes[i];
+        struct bx_out *o = &a->exec.out[0];
+
+        bx_out_unclaim(o);
+        pour(w, a, 3000000);
+        /* Room for less than the head, for the head, for more. */
+        for (size_t left = bx_link_data_room(&w->agent) - (i + 1) * (BX_KEEP_HEAD / 2) - 4096; left > 0;) {
+            size_t n = BX_MIN(left, (size_t)BX_FRAME_PAYLOAD_MAX);
+
+            assert_non_null(bx_link_data_reserve(&w->agent, n));
+            bx_link_data_commit(&w->agent, LANES, BX_LANE_STDOUT, n);
+            left -= n;
+        }
+        bx_out_claim(o, &a->attach);
+        bx_out_unclaim(o);
+        carry(w, SIZE_MAX);
+        assert_true(a->got > 0 && a->got < 2 * BX_KEEP_HEAD);
+        assert_int_equal(a->holes, i == 2);
+        pour(w, a, 2000000);
+        a->writer = bx_close(a->writer);
+        bx_out_claim(o, &a->attach);
+        while (!a->ended) {
+            assert_true(bx_loop_dispatch(w->loop, w->xs.starved ? 0 : 10000) >= 0);
+            carry(w, SIZE_MAX);
+            if (w->xs.starved)
+                bx_execs_resume(&w->xs);
+        }
+        assert_int_equal(a->got + a->missing, 5000000);
+        assert_int_equal(a->holes, i == 2 ? 2 : 1);
+    }
+}
+
 /* One that goes away while it waits for room leaves the queue of those who wait whole. */
 static void a_lane_that_ends_leaves_the_queue(void **state)
 {
@@ -286,6 +348,7 @@ int main(void)
         T(the_last_bytes_do_not_wait),
         T(a_full_pipe_is_read_at_once_as_far_as_credit_goes),
         T(no_lane_waits_behind_the_others_for_ever),
+        T(a_hole_is_told_to_who_reads_across_it),
         T(a_lane_that_ends_leaves_the_queue),
     };
 

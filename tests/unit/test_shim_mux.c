@@ -523,6 +523,49 @@ static void requests_are_counted_until_they_are_answered(void **state)
     assert_int_equal(bx_mux_counts(w->mux).streams, 1); /* the refusal of a signal does not close it */
 }
 
+/* A hostile guest cannot fill the queues of a client with what no credit bounds. */
+static void what_may_come_once_comes_once(void **state)
+{
+    struct world *w = *state;
+    boxlite_Truncated hole = {.lane = 1, .dropped = 9}, other = {.lane = 2, .dropped = 9};
+    boxlite_Error e = {.request = 3, .code = BX_ENOTFOUND};
+    uint32_t gs;
+
+    send_exec(&w->a, 1, false, 6, false);
+    gs = opened(w);
+    for (int i = 0; i < 3; i++) {
+        send_started(w, gs);
+        assert_int_equal(bx_msg_send_ok(&w->guest.link, gs, 5), 0);
+        assert_int_equal(bx_msg_send(&w->guest.link, BX_MSG_ERROR, gs, &e, NULL), 0);
+    }
+    assert_int_equal(bx_msg_send_ordered(&w->guest.link, BX_MSG_TRUNCATED, gs, &hole, NULL), 0);
+    assert_int_equal(bx_msg_send_ordered(&w->guest.link, BX_MSG_TRUNCATED, gs, &other, NULL), 0);
+    send_exit(w, gs, 0);
+    round_trip(w);
+    assert_string_equal(w->a.seen, "STARTED 1;TRUNCATED 1;TRUNCATED 1;EXIT 1;");
+    assert_int_equal(bx_mux_counts(w->mux).execs_total, 1);
+    assert_int_equal(w->guest_error, 0);
+    assert_int_equal(bx_msg_send_ordered(&w->guest.link, BX_MSG_TRUNCATED, gs, &hole, NULL), 0);
+    from_guest(w);
+    assert_int_not_equal(w->guest_error, 0);
+}
+
+static void a_command_ends_once(void **state)
+{
+    struct world *w = *state;
+    uint32_t gs;
+
+    send_exec(&w->a, 1, false, 6, false);
+    gs = opened(w);
+    send_started(w, gs);
+    send_exit(w, gs, 0);
+    from_guest(w);
+    assert_int_equal(w->guest_error, 0);
+    send_exit(w, gs, 0);
+    from_guest(w);
+    assert_int_not_equal(w->guest_error, 0);
+}
+
 static void after_the_gate_is_closed_new_streams_are_answered_with_the_reason(void **state)
 {
     struct world *w = *state;
@@ -652,6 +695,8 @@ int main(void)
         T(an_exit_of_the_main_process_under_way_is_not_lost),
         T(a_main_process_that_cannot_be_started_does_not_end_the_box),
         T(requests_are_counted_until_they_are_answered),
+        T(what_may_come_once_comes_once),
+        T(a_command_ends_once),
         T(after_the_gate_is_closed_new_streams_are_answered_with_the_reason),
         T(the_last_message_comes_after_all_output),
         T(a_number_in_use_or_a_message_in_the_wrong_direction_is_a_protocol_error),
