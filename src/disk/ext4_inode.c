@@ -56,10 +56,11 @@ static int window_slot(struct bx_ext4 *w, uint32_t ino, uint8_t **ret, struct bx
 static void put_time(const struct bx_ext4_time *t, uint32_t *ret_sec, uint32_t *ret_extra)
 {
     int64_t sec = BX_MAX(BX_MIN(t->sec, (int64_t)BX_EXT4_TIME_MAX), (int64_t)BX_EXT4_TIME_MIN);
+    uint32_t nsec = sec == t->sec ? t->nsec : sec < 0 ? 0 : 999999999;
     *ret_sec = (uint32_t)sec;
     /* the epoch counts how often the signed 32-bit seconds have wrapped */
     uint32_t epoch = (uint32_t)((sec - (int32_t)(uint32_t)sec) >> 32) & 3;
-    *ret_extra = (t->nsec % 1000000000U) << 2 | epoch;
+    *ret_extra = (nsec % 1000000000U) << 2 | epoch;
 }
 
 static void fill_header(struct ext3_extent_header *eh, size_t entries, size_t max, unsigned depth)

@@ -29,6 +29,7 @@
 #define ATTEMPTS        3
 #define BYTES_PER_INODE 16384 /* to spare, beyond the image's own */
 #define XATTRS_MAX      512
+#define SCRATCH_MAX     (4ULL << 30)
 
 struct convert {
     const struct bx_request *req;
@@ -249,7 +250,7 @@ static int write_tree(struct convert *c, struct bx_err *err)
 
 static int start(struct convert *c, struct bx_err *err)
 {
-    uint64_t scratch = c->req->scratch >= 0 ? BX_MIN(c->req->free / 8, 4ULL << 30) : 0;
+    uint64_t scratch = c->req->scratch >= 0 ? BX_MIN(c->req->free / 8, (uint64_t)SCRATCH_MAX) : 0;
     struct bx_index_options io = {
         .max_entries = (uint32_t)c->req->max_entries,
         .memory_limit = c->req->memory,
@@ -364,8 +365,13 @@ int bx_convert_check_space(const struct bx_request *req, struct bx_err *err)
                    (unsigned long long)(needed >> 20) + 1, (unsigned long long)(req->free >> 20));
 }
 
-uint64_t bx_convert_address_space(const struct bx_request *req)
+void bx_convert_limits(const struct bx_request *req, struct bx_lockdown_limits *ret)
 {
-    /* reservations of the index, its tables, and a GiB for libraries, directories and the decompressor */
-    return req->max_entries * (128 + 512 + 48) + (5ULL << 30) + (req->size >> 10);
+    *ret = (struct bx_lockdown_limits){
+        /* reservations of the index, its tables, and a GiB for libraries, directories and the decompressor */
+        .address_space = req->max_entries * (128 + 512 + 48) + (5ULL << 30) + (req->size >> 10),
+        /* the index, its hash table, one directory of all files, and what zstd may ask for */
+        .memory = req->memory + req->max_entries * 64 + (384ULL << 20) + (req->max_size >> 11),
+        .file_size = BX_MAX(req->max_size, (uint64_t)SCRATCH_MAX),
+    };
 }

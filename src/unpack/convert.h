@@ -3,6 +3,7 @@
 #ifndef BX_UNPACK_CONVERT_H
 #define BX_UNPACK_CONVERT_H
 
+#include "unpack/lockdown.h"
 #include "unpack/request.h"
 #include "unpack/status.h"
 
@@ -18,7 +19,7 @@ int bx_convert_check_space(const struct bx_request *req, struct bx_err *err);
 int bx_convert(const struct bx_request *req, struct bx_progress *progress, struct bx_convert_result *ret,
                struct bx_err *err);
 
-/* Bytes of address space that bx_convert may need. */
-uint64_t bx_convert_address_space(const struct bx_request *req);
+/* What bx_convert may need. */
+void bx_convert_limits(const struct bx_request *req, struct bx_lockdown_limits *ret);
 
 #endif

@@ -15,6 +15,7 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -94,20 +95,34 @@ static int limit(int resource, rlim_t most, struct bx_err *err)
     return 0;
 }
 
-int bx_lockdown(uint64_t address_space, struct bx_err *err)
+static int limit_most(const struct bx_lockdown_limits *l, struct bx_err *err)
+{
+    const struct {
+        int resource;
+        uint64_t most;
+        bool set;
+    } all[] = {
+        { RLIMIT_CORE, 0, true },
+        { RLIMIT_CPU, CPU_SECONDS, true },
+        { RLIMIT_NOFILE, 0, true }, /* those that are open stay usable */
+        { RLIMIT_FSIZE, l->file_size, l->file_size != 0 },
+#if !defined(__SANITIZE_ADDRESS__) && !defined(BX_SANITIZED) /* whose shadow memory takes terabytes */
+        { RLIMIT_AS, l->address_space, l->address_space != 0 },
+        { RLIMIT_DATA, l->memory, l->memory != 0 },
+#endif
+    };
+    int r = 0;
+    for (size_t i = 0; i < BX_ARRAY_SIZE(all) && r >= 0; i++)
+        if (all[i].set)
+            r = limit(all[i].resource, all[i].most, err);
+    return r;
+}
+
+int bx_lockdown(const struct bx_lockdown_limits *limits, struct bx_err *err)
 {
     struct sock_filter filter[16 + 2 * BX_ARRAY_SIZE(allowed) + 2 * BX_ARRAY_SIZE(answered_enoent) + 5 * BX_ARRAY_SIZE(without_exec)];
     struct sock_fprog program = { .len = (unsigned short)build_filter(filter), .filter = filter };
-    int r = limit(RLIMIT_CORE, 0, err);
-    if (r >= 0)
-        r = limit(RLIMIT_CPU, CPU_SECONDS, err);
-    if (r >= 0)
-        r = limit(RLIMIT_NOFILE, 0, err); /* those that are open stay usable */
-#if defined(__SANITIZE_ADDRESS__) || defined(BX_SANITIZED)
-    address_space = 0; /* the shadow memory takes terabytes */
-#endif
-    if (r >= 0 && address_space)
-        r = limit(RLIMIT_AS, address_space, err);
+    int r = limit_most(limits, err);
     if (r < 0)
         return r;
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)

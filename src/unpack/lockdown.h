@@ -7,7 +7,13 @@
 
 #include "base/err.h"
 
-/* address_space: most bytes of it (reservations count); 0 leaves it as it is. */
-int bx_lockdown(uint64_t address_space, struct bx_err *err);
+/* Most bytes of each; 0 leaves it as it is. */
+struct bx_lockdown_limits {
+    uint64_t address_space; /* reservations count */
+    uint64_t memory;        /* of the process alone: heap, private mappings */
+    uint64_t file_size;     /* of any file written */
+};
+
+int bx_lockdown(const struct bx_lockdown_limits *limits, struct bx_err *err);
 
 #endif

@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -47,19 +48,35 @@ static int take_fd(const char *s, int64_t min, int *ret)
     return r;
 }
 
+/* STATUS, until the last word was said. */
+static int owes_last_word = -1;
+
+/* libarchive ends the program by exit(3) when memory is short in places where it cannot say so. */
+static void say_last_word(void)
+{
+    struct bx_err err = BX_ERR_INIT;
+    if (owes_last_word < 0)
+        return;
+    (void)bx_fail(&err, BX_ERESOURCE, ENOMEM, "read the archive");
+    bx_status_error(owes_last_word, &err);
+}
+
 /* Everything that is loaded on first use is loaded here; then the door closes. */
-static int lock_down(uint64_t address_space, struct bx_err *err)
+static int lock_down(const struct bx_lockdown_limits *limits, struct bx_err *err)
 {
     struct evp_md_ctx_st *sha = bx_sha256_new();
     if (!sha)
         return bx_fail(err, BX_EINTERNAL, 0, "OpenSSL has no SHA-256");
     bx_sha256_free(sha);
+    if (atexit(say_last_word))
+        return bx_fail(err, BX_EINTERNAL, ENOMEM, "prepare");
     int r = bx_tar_warm_up(err);
-    return r < 0 ? r : bx_lockdown(address_space, err);
+    return r < 0 ? r : bx_lockdown(limits, err);
 }
 
 static int finish(int status, int r, const struct bx_err *err)
 {
+    owes_last_word = -1;
     if (r >= 0)
         return 0;
     bx_status_error(status, err);
@@ -72,11 +89,13 @@ static int run_convert(int request_fd, int status)
     struct bx_request req = { 0 };
     struct bx_convert_result result = { 0 };
     struct bx_progress progress = { .fd = status };
+    struct bx_lockdown_limits limits;
     int r = bx_request_read(request_fd, &req, &err);
     for (size_t i = 0; r >= 0 && i < req.n_layers; i++)
         progress.total += req.layers[i].size;
+    bx_convert_limits(&req, &limits);
     if (r >= 0)
-        r = lock_down(bx_convert_address_space(&req), &err);
+        r = lock_down(&limits, &err);
     if (r >= 0)
         r = bx_convert_check_space(&req, &err);
     if (r >= 0)
@@ -88,13 +107,19 @@ static int run_convert(int request_fd, int status)
     return finish(status, r, &err);
 }
 
-static int open_input(int in, struct bx_progress *progress, struct bx_err *err)
+/* Nothing longer than max_bytes is written, but for what makes whole blocks. */
+static int open_input(int in, uint64_t max_bytes, struct bx_progress *progress, struct bx_err *err)
 {
+    const struct bx_lockdown_limits limits = {
+        .address_space = 2ULL << 30,
+        .memory = 512ULL << 20,
+        .file_size = max_bytes + (1U << 20),
+    };
     struct stat st;
     if (fstat(in, &st) < 0 || !S_ISREG(st.st_mode))
         return bx_fail(err, BX_EINVALID, 0, "the input is not a regular file");
     progress->total = (uint64_t)st.st_size;
-    return lock_down(2ULL << 30, err);
+    return lock_down(&limits, err);
 }
 
 static int run_scan(int in, int spool, int status, uint64_t max_bytes)
@@ -102,7 +127,7 @@ static int run_scan(int in, int spool, int status, uint64_t max_bytes)
     struct bx_err err = BX_ERR_INIT;
     struct bx_progress progress = { .fd = status };
     uint64_t members = 0, bytes = 0;
-    int r = open_input(in, &progress, &err);
+    int r = open_input(in, max_bytes, &progress, &err);
     if (r >= 0)
         r = bx_scan(in, progress.total, spool, max_bytes, &progress, &members, &bytes, &err);
     if (r >= 0)
@@ -116,7 +141,7 @@ static int run_hash(int in, int out, int status, uint64_t max_bytes)
     struct bx_progress progress = { .fd = status };
     uint64_t size = 0;
     char hex[65];
-    int r = open_input(in, &progress, &err);
+    int r = open_input(in, max_bytes, &progress, &err);
     if (r >= 0)
         r = bx_hash_file(in, out, max_bytes, &progress, &size, hex, &err);
     if (r >= 0 && out >= 0 && fsync(out) < 0)
@@ -132,7 +157,7 @@ static int run_sync(int file, int status)
 {
     struct bx_err err = BX_ERR_INIT;
     struct bx_progress progress = { .fd = status };
-    int r = open_input(file, &progress, &err);
+    int r = open_input(file, 0, &progress, &err);
     if (r >= 0 && fsync(file) < 0)
         r = bx_fail(&err, BX_ESTORAGE, errno, "write the file");
     if (r >= 0)
@@ -157,16 +182,19 @@ int main(int argc, char **argv)
     if (argc == 4 && strcmp(argv[1], "convert") == 0) {
         if (take_fd(argv[2], 0, &a) < 0 || take_fd(argv[3], 0, &status) < 0)
             return usage();
+        owes_last_word = status;
         return run_convert(a, status);
     }
     if (argc != 6 || take_fd(argv[2], 0, &a) < 0 || take_fd(argv[3], -1, &b) < 0 || take_fd(argv[4], 0, &status) < 0 ||
         bx_parse_u64(argv[5], 0, UINT64_MAX / 4, &max_bytes) < 0)
         return usage();
+    owes_last_word = status;
     if (strcmp(argv[1], "scan") == 0)
         return run_scan(a, b, status, max_bytes);
     if (strcmp(argv[1], "hash") == 0)
         return run_hash(a, b, status, max_bytes);
     if (strcmp(argv[1], "sync") == 0)
         return run_sync(a, status);
+    owes_last_word = -1;
     return usage();
 }

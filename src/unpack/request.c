@@ -146,7 +146,7 @@ int bx_request_read(int fd, struct bx_request *ret, struct bx_err *err)
     *ret = (struct bx_request){
         .output = -1,
         .scratch = -1,
-        .memory = 256ULL << 20,
+        .memory = 32ULL << 20,
         .max_entries = 4000000,
         .max_ratio = 1000,
         .layers = calloc(BX_INDEX_LAYERS_MAX, sizeof(struct bx_layer)),

@@ -10,7 +10,7 @@
  *   free BYTES                        how much may be written, output and scratch together
  *   uuid HEX                          32 digits: of the file system, and seed of its directory hash
  *   time SECONDS                      of creation
- *   memory BYTES                      optional, default 256 MiB: of the index
+ *   memory BYTES                      optional, default 32 MiB: of the index; what it needs beyond goes to the scratch file
  *   max-entries N                     optional, default 4,000,000: files
  *   max-bytes BYTES                   optional, default max-size: what all layers unpack to
  *   max-ratio N                       optional, default 1,000: of unpacked to packed, from the first GiB of a layer on

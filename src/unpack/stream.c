@@ -111,6 +111,8 @@ static int fail_raw(struct bx_stream *s, struct bx_err *err)
         return -s->read_err.code;
     }
     const char *why = archive_error_string(s->raw);
+    if (archive_errno(s->raw) == ENOMEM)
+        return bx_fail(err, BX_ERESOURCE, ENOMEM, "decompress the layer");
     return bx_fail(err, BX_EIMAGE, 0, "damaged or truncated %s data: %s", s->coding == GZIP ? "gzip" : "zstd",
                    why ? why : "no reason given");
 }

@@ -17,8 +17,14 @@
 #include <sys/stat.h>
 
 #include "base/mem.h"
+#include "base/str.h"
+#include "unpack/acl.h"
 
 #define XATTRS_MAX 256
+
+#define ACL_ACCESS  "system.posix_acl_access"
+#define ACL_DEFAULT "system.posix_acl_default"
+#define CAPABILITY  "security.capability"
 
 struct bx_tar {
     struct archive *a;
@@ -26,6 +32,7 @@ struct bx_tar {
     bool failed; /* in the stream; err says how */
     struct bx_err err;
     struct bx_ext4_xattr xattrs[XATTRS_MAX];
+    uint8_t acls[2][BX_ACL_BYTES_MAX]; /* those that came as text: access, default */
     const void *memory; /* instead of the stream, for the warm-up */
     size_t memory_len;
 };
@@ -55,6 +62,8 @@ static int fail_tar(struct bx_tar *t, struct bx_err *err)
         return -t->err.code;
     }
     const char *why = archive_error_string(t->a);
+    if (archive_errno(t->a) == ENOMEM)
+        return bx_fail(err, BX_ERESOURCE, ENOMEM, "read a tar archive");
     return bx_fail(err, BX_EIMAGE, 0, "damaged tar archive: %s", why ? why : "no reason given");
 }
 
@@ -99,40 +108,117 @@ static bool seen(const struct bx_tar *t, size_t n, const char *name, size_t len)
     return false;
 }
 
+static bool is_named(const struct bx_ext4_xattr *x, const char *name)
+{
+    return x->name_len == strlen(name) && memcmp(x->name, name, x->name_len) == 0;
+}
+
+/* vfs_cap_data of revision 2, or 3 with the owner of a user namespace: what execve(2) would otherwise stumble over. */
+static bool is_capability(const uint8_t *value, size_t len)
+{
+    uint32_t magic = len >= 4 ? bx_get_le32(value) >> 24 : 0;
+    return (magic == 2 && len == 20) || (magic == 3 && len == 24);
+}
+
+/* What the kernel would not take at setxattr(2) is refused here: it would fail at use. *ret_keep: false for what says nothing. */
+static int check_xattr(const struct bx_ext4_xattr *x, struct bx_index_item *item, bool *ret_keep, struct bx_err *err)
+{
+    bool access = is_named(x, ACL_ACCESS);
+    uint16_t mode = 0;
+    *ret_keep = true;
+    if (is_named(x, CAPABILITY) && !is_capability(x->value, x->value_len))
+        return bx_fail(err, BX_EIMAGE, 0, "not valid file capabilities");
+    if (!access && !is_named(x, ACL_DEFAULT)) {
+        /* where Linux has no user attributes, extraction as root leaves them out too */
+        *ret_keep = S_ISREG(item->mode) || S_ISDIR(item->mode) || x->name_len < 5 || memcmp(x->name, "user.", 5) != 0;
+        return 0;
+    }
+    if (S_ISLNK(item->mode))
+        return bx_fail(err, BX_EIMAGE, 0, "a POSIX ACL on a symbolic link");
+    if (!access && !S_ISDIR(item->mode))
+        return bx_fail(err, BX_EIMAGE, 0, "a default ACL on what is not a directory");
+    if (!bx_acl_valid(x->value, x->value_len, &mode, ret_keep))
+        return bx_fail(err, BX_EIMAGE, 0, "not a valid POSIX ACL");
+    if (access)
+        item->mode = (uint16_t)((item->mode & ~0777) | mode);
+    return 0;
+}
+
+static int add_xattr(struct bx_tar *t, const struct bx_ext4_xattr *x, struct bx_index_item *item, struct bx_err *err)
+{
+    bool keep = true;
+    if (!bx_ext4_xattr_known(x->name, x->name_len) || seen(t, item->n_xattrs, x->name, x->name_len))
+        return 0;
+    int r = check_xattr(x, item, &keep, err);
+    if (r < 0 || !keep)
+        return r;
+    if (item->n_xattrs == XATTRS_MAX)
+        return bx_fail(err, BX_EIMAGE, 0, "more than %d extended attributes on one file", XATTRS_MAX);
+    t->xattrs[item->n_xattrs++] = *x;
+    return 0;
+}
+
+/* ACLs given as text come after those given as attributes, so they count only where these are missing. */
+static int add_acls(struct bx_tar *t, struct archive_entry *e, struct bx_index_item *item, struct bx_err *err)
+{
+    static const char *const names[] = { ACL_ACCESS, ACL_DEFAULT };
+    for (size_t i = 0; i < BX_ARRAY_SIZE(names); i++) {
+        struct bx_ext4_xattr x = { .name = names[i], .name_len = strlen(names[i]), .value = t->acls[i] };
+        int r = bx_acl_from_entry(e, i == 1, t->acls[i], &x.value_len, err);
+        if (r >= 0 && x.value_len)
+            r = add_xattr(t, &x, item, err);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
 /* Attributes in namespaces that Linux has; others (macOS's) mean nothing to it, as container engines see it too. */
 static int take_xattrs(struct bx_tar *t, struct archive_entry *e, struct bx_index_item *item, struct bx_err *err)
 {
-    const char *name = NULL;
-    const void *value = NULL;
-    size_t len = 0, n = 0;
+    struct bx_ext4_xattr x = { 0 };
     char shown[BX_SHOWN_MAX];
+    struct bx_err why = BX_ERR_INIT;
+    int r = 0;
     archive_entry_xattr_reset(e);
     /* libarchive gives the last one first, so of two with one name the later one wins */
-    while (archive_entry_xattr_next(e, &name, &value, &len) == ARCHIVE_OK) {
-        if (!name)
+    while (r >= 0 && archive_entry_xattr_next(e, &x.name, &x.value, &x.value_len) == ARCHIVE_OK) {
+        if (!x.name)
             continue;
-        size_t name_len = strlen(name);
-        if (!bx_ext4_xattr_known(name, name_len) || seen(t, n, name, name_len))
-            continue;
-        if (n == XATTRS_MAX)
-            return bx_fail(err, BX_EIMAGE, 0, "more than %d extended attributes on one file", XATTRS_MAX);
-        t->xattrs[n++] =
-            (struct bx_ext4_xattr){ .name = name, .name_len = name_len, .value = value, .value_len = len };
+        x.name_len = strlen(x.name);
+        r = add_xattr(t, &x, item, &why);
     }
+    if (r >= 0)
+        r = add_acls(t, e, item, &why);
     item->xattrs = t->xattrs;
-    item->n_xattrs = n;
-    struct bx_err why = BX_ERR_INIT;
-    if (n == 0 || bx_ext4_xattr_check(t->xattrs, n, &why) >= 0)
+    if (r >= 0 && item->n_xattrs)
+        r = bx_ext4_xattr_check(t->xattrs, item->n_xattrs, &why);
+    if (r >= 0)
         return 0;
-    bx_index_shown(shown, item->path);
-    return bx_fail(err, BX_EIMAGE, 0, "%s: %s", why.msg, shown);
+    return bx_fail(err, BX_EIMAGE, 0, "%s: %s", why.msg, bx_index_shown(shown, item->path));
+}
+
+/* libarchive takes the sign of "-1.5" for the seconds only. (That of "-0.5" is lost in it.) */
+static struct bx_ext4_time mtime_of(struct archive_entry *e)
+{
+    struct bx_ext4_time t = { .sec = archive_entry_mtime(e), .nsec = (uint32_t)archive_entry_mtime_nsec(e) };
+    if (t.sec < 0 && t.nsec > 0 && t.sec > INT64_MIN) {
+        t.sec--;
+        t.nsec = 1000000000U - t.nsec;
+    }
+    return t;
+}
+
+static uint32_t device_part(dev_t part)
+{
+    return part > UINT32_MAX ? UINT32_MAX : (uint32_t)part; /* refused by the index as it is */
 }
 
 int bx_tar_next(struct bx_tar *t, struct bx_tar_entry *ret, struct bx_err *err)
 {
     struct archive_entry *e = NULL;
     int r = archive_read_next_header(t->a, &e);
-    if (r == ARCHIVE_EOF)
+    if (r == ARCHIVE_EOF && !t->failed)
         return 0;
     if (r != ARCHIVE_OK && r != ARCHIVE_WARN)
         return fail_tar(t, err);
@@ -156,13 +242,13 @@ int bx_tar_next(struct bx_tar *t, struct bx_tar_entry *ret, struct bx_err *err)
             .mode = (uint16_t)archive_entry_mode(e),
             .uid = (uint32_t)uid,
             .gid = (uint32_t)gid,
-            .mtime = { .sec = archive_entry_mtime(e), .nsec = (uint32_t)archive_entry_mtime_nsec(e) },
-            .major = (uint32_t)archive_entry_rdevmajor(e),
-            .minor = (uint32_t)archive_entry_rdevminor(e),
+            .mtime = mtime_of(e),
+            .major = device_part(archive_entry_rdevmajor(e)),
+            .minor = device_part(archive_entry_rdevminor(e)),
         },
         .size = (uint64_t)size,
     };
-    r = take_xattrs(t, e, &ret->item, err);
+    r = hardlink ? 0 : take_xattrs(t, e, &ret->item, err); /* a link has those of its file */
     return r < 0 ? r : 1;
 }
 

@@ -9,6 +9,15 @@ import tarfile
 import tempfile
 
 UNPACK = os.environ.get("BOXLITE_UNPACK", "build/boxlite-unpack")
+PEAK = os.environ.get("BX_TEST_PEAK")
+
+
+def sanitized():
+    """Built with AddressSanitizer, whose shadow memory leaves no room for limits of memory: the program then sets none."""
+    with open(UNPACK, "rb") as f:
+        return b"__asan_init" in f.read()
+
+
 UUID = "00112233445566778899aabbccddeeff"
 
 
@@ -83,14 +92,18 @@ class Layer:
         return compress(self.raw(), how)
 
 
-def run(mode, args, fds):
-    """Runs the program with status on a pipe; gives the status lines, raises Failed for an error line."""
+def run(mode, args, fds, before=(), on_line=None):
+    """Runs the program with status on a pipe; gives the status lines, raises Failed for an error line. before: words before the program's
+    own. on_line(pid) is called at the first line."""
     r, w = os.pipe()
-    argv = [UNPACK, mode] + [str(w) if a == "status" else str(a) for a in args]
+    argv = [*before, UNPACK, mode] + [str(w) if a == "status" else str(a) for a in args]
     p = subprocess.Popen(argv, stdin=subprocess.DEVNULL, pass_fds=list(fds) + [w], stderr=subprocess.PIPE)
     os.close(w)
     with os.fdopen(r, "rb") as f:
-        lines = f.read().decode().splitlines()
+        first = f.readline() if on_line else b""
+        if on_line:
+            on_line(p.pid)
+        lines = (first + f.read()).decode().splitlines()
     stderr = p.communicate()[1].decode(errors="replace")
     code = p.returncode
     last = lines[-1].split(" ", 2) if lines else ["nothing"]
@@ -103,8 +116,9 @@ def run(mode, args, fds):
 
 class Image:
     """A converted image; removed with the object."""
+    peak_kib = None  # of the last conversion, also one that failed
 
-    def __init__(self, blobs, size=1 << 30, max_size=8 << 30, free=8 << 30, scratch=True, image=None, **limits):
+    def __init__(self, blobs, size=1 << 30, max_size=8 << 30, free=8 << 30, scratch=True, watch_limits=False, **limits):
         self.dir = tempfile.TemporaryDirectory(prefix="boxlite-unpack-test.")
         self.path = os.path.join(self.dir.name, "image")
         out = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -126,15 +140,26 @@ class Image:
                     fds.append(os.dup(f.fileno()))
             req.append(f"layer {fds[-1]} {b.digest} {b.diff_id}")
         req.append("end\n")
-        rfd, wfd = os.pipe()
-        os.write(wfd, "\n".join(req).encode())
-        os.close(wfd)
+        rfd = os.memfd_create("request", os.MFD_CLOEXEC)
+        os.write(rfd, "\n".join(req).encode())
+        os.lseek(rfd, 0, os.SEEK_SET)
+        peak = os.path.join(self.dir.name, "peak")
+        before = [PEAK, peak] if PEAK and not watch_limits else []
         try:
-            self.lines = run("convert", [rfd, "status"], fds + [rfd])
+            self.lines = run("convert", [rfd, "status"], fds + [rfd], before, self.note_limits if watch_limits else None)
         finally:
+            if os.path.exists(peak):
+                with open(peak, encoding="ascii") as f:
+                    Image.peak_kib = int(f.read())
             for fd in fds + [rfd]:
                 os.close(fd)
         self.ok = [int(x) for x in self.lines[-1].split()[1:]]
+
+    def note_limits(self, pid):
+        """limits: of the running program, by the kernel's names."""
+        with open(f"/proc/{pid}/limits", encoding="ascii") as f:
+            soft = {line[:26].strip(): line[26:47].strip() for line in f}
+        self.limits = {k: int(v) for k, v in soft.items() if v.isdigit()}
 
     def check(self):
         tool("e2fsck", "-fn", self.path)
