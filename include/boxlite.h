@@ -280,7 +280,7 @@ typedef void (*CPullProgressCb)(const CPullProgress *progress, void *user_data);
 BOXLITE_API const char *boxlite_version(void);
 
 /* Does this library have the named part? Names are added, never removed; unknown names give 0. Extension.
- * 0.1.0: "runtime_fd", "exec_post", "attach", "stdin_writable", "image_load", "image_store", "image_pull",
+ * 0.1.0: "runtime_fd", "exec_post", "attach", "stdin_writable", "image_load", "image_store", "image_save", "image_pull",
  * "info", "engine", "progress", "pull_progress". */
 BOXLITE_API int boxlite_has_feature(const char *name);
 
@@ -674,6 +674,20 @@ BOXLITE_API BoxliteErrorCode boxlite_image_pull(CBoxliteImageHandle *images, con
 BOXLITE_API BoxliteErrorCode boxlite_image_load(CBoxliteImageHandle *images, const char *path,
                                                 const char *name, CBoxImagePullCb cb, void *user_data,
                                                 CBoxliteError *out_error);
+
+/*
+ * Writes images as an OCI layout: a folder, or a tar archive of one. Extension.
+ *
+ * `references`: as `source` of boxlite_image_tag, `count` of them (at most 256); all go into one layout. `format` is
+ * "oci-dir", "oci-archive" or NULL: a folder when `path` ends with '/' or is one, else an archive. A folder must be new
+ * or empty; an archive that is there is replaced when the new one is whole. The path of a pipe or device, /dev/stdout and
+ * /dev/fd/N (which mean the descriptor itself) are written to as they take it. Manifests and layers stay as they were,
+ * so that digests do; the same images give the same bytes.
+ * Errors: Image (no such image, more than one), AlreadyExists (the folder is not empty), InvalidArgument, Storage.
+ */
+BOXLITE_API BoxliteErrorCode boxlite_image_save(CBoxliteImageHandle *images, const char *const *references,
+                                                int count, const char *path, const char *format,
+                                                CImageDoneCb cb, void *user_data, CBoxliteError *out_error);
 
 /*
  * Gives an image a further name. Extension.

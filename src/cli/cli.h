@@ -142,6 +142,7 @@ int bx_verb_stop(int argc, char **argv);
 int bx_verb_rm(int argc, char **argv);
 int bx_verb_load(int argc, char **argv);
 int bx_verb_pull(int argc, char **argv);
+int bx_verb_save(int argc, char **argv);
 int bx_verb_images(int argc, char **argv);
 int bx_verb_image(int argc, char **argv);
 int bx_verb_tag(int argc, char **argv);

@@ -254,6 +254,8 @@ int bx_manifest_parse(const char *json, size_t len, struct bx_manifest *ret, str
     if (r == 0)
         r = check_manifest_kind(&root, err);
     if (r == 0)
+        r = copy_opt(&root, "mediaType", m.media_type, sizeof(m.media_type), err);
+    if (r == 0)
         r = bx_json_obj(&root, "config", &config, err);
     if (r == 0)
         r = parse_descriptor(&config, &m.config, err);

@@ -40,6 +40,7 @@ void bx_index_done(struct bx_index *i);
 const struct bx_descriptor *bx_index_select(const struct bx_index *i, const char *os, const char *arch, const char *variant);
 
 struct bx_manifest {
+    char media_type[128]; /* "" when it does not say */
     struct bx_descriptor config;
     struct bx_descriptor *layers;
     size_t layer_count;

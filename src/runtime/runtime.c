@@ -19,6 +19,7 @@
 #include "runtime/load.h"
 #include "runtime/pull.h"
 #include "runtime/registries.h"
+#include "runtime/save.h"
 
 /* ---- references and the lock ---- */
 
@@ -378,6 +379,7 @@ void boxlite_runtime_free(CBoxliteRuntime *rt)
     }
     rt->closing = true;
     bx_loads_end(rt);
+    bx_saves_end(rt);
     bx_pulls_end(rt, "the runtime was freed");
     bx_collects_end(rt);
     bx_boxes_end(rt); /* connections close: boxes that are not detached end by it */

@@ -160,6 +160,7 @@ struct CBoxliteRuntime {
     struct bx_verdict *verdict;
     struct bx_load *loads; /* images that are being loaded, for calls */
     struct bx_pull *pulls; /* ... and pulled, for calls */
+    struct save *saves;    /* ... and saved */
     struct bx_registries *registries;
     struct collect *collects; /* what is being removed */
     struct bx_op *shutdown_op;

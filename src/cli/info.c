@@ -1,58 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * images.c - `boxlite load` and `info`.
+ * info.c - `boxlite info`.
  */
 #include "cli/cli.h"
 
 #include "base/str.h"
-
-static void keep_pulled(CImagePullResult *result, CBoxliteError *error, void *ud)
-{
-    bx_call_answer(ud, result, error);
-}
-
-static int load(CBoxliteRuntime *rt, CBoxliteImageHandle *images, const char *path, const char *name, bool quiet)
-{
-    struct bx_call call = BX_CALL_INIT;
-    if (!bx_call_wait(rt, &call, boxlite_image_load(images, path, name, keep_pulled, &call, &call.error)))
-        return bx_cli_fail(&call.error, NULL);
-    CImagePullResult *r = call.result;
-    bx_cli_progress_clear();
-    if (quiet)
-        printf("%s\n", r->config_digest);
-    else
-        printf("Loaded: %s\nDigest: %s\nLayers: %d\n", r->reference, r->config_digest, r->layer_count);
-    boxlite_free_image_pull_result(r);
-    return 0;
-}
-
-int bx_verb_load(int argc, char **argv)
-{
-    const char *name = NULL;
-    bool quiet = false;
-    const struct bx_opt opts[] = {
-        BX_OPT_STRING(0, "name", &name, "NAME", "call the image this (the name it carries)"),
-        BX_OPT_FLAG('q', "quiet", &quiet, "print its id only"),
-        BX_OPT_INCLUDE(bx_cli_global_opts),
-        BX_OPT_END,
-    };
-    int code = 0;
-    int n = bx_cli_parse("load", opts, 0, argc, argv, &code);
-    if (n < 0)
-        return code;
-    if (n != 1)
-        return bx_cli_usage("load", n == 0 ? "load what?" : "one path at a time");
-    CBoxliteRuntime *rt = bx_cli_open();
-    if (!rt)
-        return BX_EXIT_FAILURE;
-    bx_cli_progress(rt);
-    CBoxliteImageHandle *images = bx_cli_images(rt, &code);
-    if (images)
-        code = load(rt, images, argv[1], name, quiet);
-    boxlite_image_free(images);
-    boxlite_runtime_free(rt);
-    return bx_cli_finish(code);
-}
 
 static long long info_number(const CBoxliteInfo *info, const char *key)
 {

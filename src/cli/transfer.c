@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * transfer.c - images in and out: `boxlite pull`, `load` and `save`.
+ */
+#include "cli/cli.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "base/str.h"
+
+struct transfer {
+    const char *name; /* load */
+    bool quiet;
+    const char *output, *format; /* save */
+    char **words;
+    int n_words;
+};
+
+typedef bool transfer_fn(CBoxliteRuntime *rt, CBoxliteImageHandle *images, const struct transfer *t, struct bx_call *call);
+
+static int transfer(transfer_fn *fn, const struct transfer *t)
+{
+    CBoxliteRuntime *rt = bx_cli_open();
+    struct bx_call call = BX_CALL_INIT;
+    int code = 0;
+    if (!rt)
+        return BX_EXIT_FAILURE;
+    bx_cli_progress(rt);
+    CBoxliteImageHandle *images = bx_cli_images(rt, &code);
+    if (images && !fn(rt, images, t, &call))
+        code = bx_cli_fail(&call.error, NULL);
+    bx_cli_progress_clear();
+    boxlite_image_free(images);
+    boxlite_runtime_free(rt);
+    return bx_cli_finish(code);
+}
+
+/* --- in --- */
+
+static void keep_result(CImagePullResult *result, CBoxliteError *error, void *ud)
+{
+    bx_call_answer(ud, result, error);
+}
+
+static void show_result(const char *did, CImagePullResult *r, bool quiet)
+{
+    bx_cli_progress_clear();
+    if (quiet)
+        printf("%s\n", r->config_digest);
+    else
+        printf("%s: %s\nDigest: %s\nLayers: %d\n", did, r->reference, r->config_digest, r->layer_count);
+    boxlite_free_image_pull_result(r);
+}
+
+static bool pull(CBoxliteRuntime *rt, CBoxliteImageHandle *images, const struct transfer *t, struct bx_call *call)
+{
+    if (!bx_call_wait(rt, call, boxlite_image_pull(images, t->words[0], keep_result, call, &call->error)))
+        return false;
+    show_result("Pulled", call->result, t->quiet);
+    return true;
+}
+
+int bx_verb_pull(int argc, char **argv)
+{
+    struct transfer t = {.words = argv + 1};
+    const struct bx_opt opts[] = {
+        BX_OPT_FLAG('q', "quiet", &t.quiet, "print its id only"),
+        BX_OPT_INCLUDE(bx_cli_global_opts),
+        BX_OPT_END,
+    };
+    int code = 0;
+    int n = bx_cli_parse("pull", opts, 0, argc, argv, &code);
+    if (n < 0)
+        return code;
+    if (n != 1)
+        return bx_cli_usage("pull", n == 0 ? "which image?" : "one image at a time");
+    return transfer(pull, &t);
+}
+
+static bool load(CBoxliteRuntime *rt, CBoxliteImageHandle *images, const struct transfer *t, struct bx_call *call)
+{
+    if (!bx_call_wait(rt, call, boxlite_image_load(images, t->words[0], t->name, keep_result, call, &call->error)))
+        return false;
+    show_result("Loaded", call->result, t->quiet);
+    return true;
+}
+
+int bx_verb_load(int argc, char **argv)
+{
+    struct transfer t = {.words = argv + 1};
+    const struct bx_opt opts[] = {
+        BX_OPT_STRING(0, "name", &t.name, "NAME", "call the image this (the name it carries)"),
+        BX_OPT_FLAG('q', "quiet", &t.quiet, "print its id only"),
+        BX_OPT_INCLUDE(bx_cli_global_opts),
+        BX_OPT_END,
+    };
+    int code = 0;
+    int n = bx_cli_parse("load", opts, 0, argc, argv, &code);
+    if (n < 0)
+        return code;
+    if (n != 1)
+        return bx_cli_usage("load", n == 0 ? "load what?" : "one path at a time");
+    return transfer(load, &t);
+}
+
+/* --- out --- */
+
+static bool save(CBoxliteRuntime *rt, CBoxliteImageHandle *images, const struct transfer *t, struct bx_call *call)
+{
+    const char *path = !t->output || bx_streq(t->output, "-") ? "/dev/stdout" : t->output;
+    return bx_call_wait(rt, call,
+                        boxlite_image_save(images, (const char *const *)t->words, t->n_words, path, t->format,
+                                           bx_call_plain, call, &call->error));
+}
+
+int bx_verb_save(int argc, char **argv)
+{
+    struct transfer t = {.words = argv + 1};
+    const struct bx_opt opts[] = {
+        BX_OPT_STRING('o', "output", &t.output, "PATH", "write to this file, or with / at its end to this folder (stdout)"),
+        BX_OPT_STRING(0, "format", &t.format, "FORMAT", "oci-dir or oci-archive (what PATH tells)"),
+        BX_OPT_INCLUDE(bx_cli_global_opts),
+        BX_OPT_END,
+    };
+    int code = 0;
+    int n = bx_cli_parse("save", opts, 0, argc, argv, &code);
+    if (n < 0)
+        return code;
+    if (n == 0)
+        return bx_cli_usage("save", "which image?");
+    if ((!t.output || bx_streq(t.output, "-")) && isatty(STDOUT_FILENO))
+        return bx_cli_usage("save", "an archive is not for a terminal: say where with -o");
+    t.n_words = n;
+    return transfer(save, &t);
+}
