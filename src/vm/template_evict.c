@@ -62,14 +62,15 @@ static bool look(int templates_fd, const char *name, struct bx_template_use *ret
     bx_cleanup_close int dir = -1;
     bx_cleanup_free char *key = NULL;
     struct stat st;
+    const size_t len = strlen(name);
 
-    if (name[0] == '.' || strlen(name) >= sizeof(ret->name))
+    if (name[0] == '.' || len >= sizeof(ret->name))
         return false;
     dir = openat(templates_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (dir < 0 || fstat(dir, &st))
         return false;
     *ret = (struct bx_template_use){.used_ns = (int64_t)st.st_mtim.tv_sec * BX_SEC + st.st_mtim.tv_nsec};
-    (void)snprintf(ret->name, sizeof(ret->name), "%s", name);
+    memcpy(ret->name, name, len + 1);
     ret->bytes = allocated(dir);
     if (bx_read_file(dir, "key", KEY_MAX, &key, NULL) == 0) {
         key_value(key, "\ndisk=", ret->disk, sizeof(ret->disk));
