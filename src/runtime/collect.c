@@ -230,6 +230,14 @@ static int choose_removed(struct collect *c, struct bx_census *s, struct bx_err 
     return by_id ? mark_image(c, s, image, err) : mark_name(c, s, i, err);
 }
 
+/* Is the disk that is mounted in this template still the same file? One that was made again is not: no box will begin there. */
+static bool disk_is_there(const struct collect *c, const struct bx_template_use *t)
+{
+    bx_cleanup_free char *now = bx_vm_disk_id(c->rt->disks_fd, t->disk, NULL);
+
+    return now && t->disk_id[0] && strstr(now, t->disk_id);
+}
+
 /* Templates that are to go, given the names that are; returns the bytes of the others. */
 static uint64_t mark_templates(const struct collect *c, struct bx_census *s, uint64_t room)
 {
@@ -243,7 +251,7 @@ static uint64_t mark_templates(const struct collect *c, struct bx_census *s, uin
 
         for (k = 0; !wanted && k < s->n_images; k++)
             wanted = s->images[k].names > 0 && bx_streq(s->images[k].disk, t->disk) &&
-                     bx_census_find_disk(s, t->disk);
+                     bx_census_find_disk(s, t->disk) && disk_is_there(c, t);
         t->evict = !wanted;
     }
     limits.superseded_ns = limits.recent_ns;

@@ -134,6 +134,9 @@ def test_a_disk_that_was_made_again_is_not_taken_for_the_old_one(home):
     wait_for(lambda: set(templates(home)) - before, "a template of the new disk")
     home.remove_all()
     home.wait_no_processes("the maker")
+    new = set(templates(home)) - before
+    home.ok("prune")
+    assert set(templates(home)) == new, "the old disk's template is of no use any more"
 
 
 if __name__ == "__main__":
