@@ -212,19 +212,21 @@ class Terminal:
             self.process.wait()
 
 
-def main(names, make_home=None):
+def chosen_tests(names):
+    """The functions test_* of a file, or those of them that the command line names."""
     tests = [(n, f) for n, f in names.items() if n.startswith("test_") and callable(f)]
     chosen = sys.argv[1:]
-    if chosen:
-        tests = [(n, f) for n, f in tests if any(c in n for c in chosen)]
-    print(f"1..{len(tests) + 1}", flush=True)
-    home = (make_home or Home)()
+    return [(n, f) for n, f in tests if any(c in n for c in chosen)] if chosen else tests
+
+
+def run_tests(tests, call):
+    """Runs call(function) for each and prints its line of TAP; how many failed."""
     failed = 0
     for number, (name, function) in enumerate(tests, 1):
         title = name[len("test_"):].replace("_", " ")
         began = time.monotonic()
         try:
-            function(home)
+            call(function)
             print(f"ok {number} - {title} # {time.monotonic() - began:.2f} s", flush=True)
         except Skip as why:
             if os.environ.get("BOXLITE_TEST_MUST_RUN") == "1" and not isinstance(why, OtherHardware):
@@ -239,6 +241,14 @@ def main(names, make_home=None):
                 print("# " + line, flush=True)
             if isinstance(e, KeyboardInterrupt):
                 break
+    return failed
+
+
+def main(names, make_home=None):
+    tests = chosen_tests(names)
+    print(f"1..{len(tests) + 1}", flush=True)
+    home = (make_home or Home)()
+    failed = run_tests(tests, lambda function: function(home))
     try:
         home.remove_all()
         home.wait_no_processes()

@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 sys.dont_write_bytecode = True
@@ -229,38 +228,21 @@ def processes():
     return found
 
 
+def with_store(function):
+    """Runs a test with a store of its own; afterwards no process of ours may be left."""
+    store = Store()
+    try:
+        function(store)
+        boxtest.wait_for(lambda: not processes(), f"no process is left: {processes()}")
+    finally:
+        for pid in processes():
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        store.close()
+
+
 def main(names):
-    tests = [(n, f) for n, f in names.items() if n.startswith("test_") and callable(f)]
-    chosen = sys.argv[1:]
-    if chosen:
-        tests = [(n, f) for n, f in tests if any(c in n for c in chosen)]
+    tests = boxtest.chosen_tests(names)
     print(f"1..{len(tests)}", flush=True)
     os.environ["BOXLITE_PULL_TEST"] = str(os.getpid())
-    failed = 0
-    for number, (name, function) in enumerate(tests, 1):
-        title = name[len("test_"):].replace("_", " ")
-        began = time.monotonic()
-        store = Store()
-        try:
-            function(store)
-            boxtest.wait_for(lambda: not processes(), f"no process is left: {processes()}")
-            print(f"ok {number} - {title} # {time.monotonic() - began:.2f} s", flush=True)
-        except Skip as why:
-            if os.environ.get("BOXLITE_TEST_MUST_RUN") == "1":
-                failed += 1
-                print(f"not ok {number} - {title} (must run here, but: {why})", flush=True)
-            else:
-                print(f"ok {number} - {title} # SKIP {why}", flush=True)
-        except BaseException as e:
-            failed += 1
-            print(f"not ok {number} - {title}", flush=True)
-            for line in traceback.format_exc().splitlines():
-                print("# " + line, flush=True)
-            if isinstance(e, KeyboardInterrupt):
-                break
-        finally:
-            for pid in processes():
-                with contextlib.suppress(OSError):
-                    os.kill(pid, signal.SIGKILL)
-            store.close()
-    sys.exit(1 if failed else 0)
+    sys.exit(1 if boxtest.run_tests(tests, with_store) else 0)
