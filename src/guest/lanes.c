@@ -156,7 +156,7 @@ static ssize_t read_to_link(struct bx_out *o, size_t len)
     ssize_t r;
 
     if (!o->exec->all->starved)
-        n = bx_link_data_reserve_frames(l, BX_MIN(len, bx_link_data_room(l)), places, TURN_FRAMES);
+        n = bx_link_data_reserve(l, BX_MIN(len, bx_link_data_room(l)), places, TURN_FRAMES);
     if (n == 0) {
         wait_for_room(o);
         return -EBUSY;

@@ -286,7 +286,7 @@ size_t bx_link_data_room(const struct bx_link *l)
     return room < ROOM_MIN ? 0 : room;
 }
 
-unsigned bx_link_data_reserve_frames(struct bx_link *l, size_t want, struct iovec *places, unsigned max)
+unsigned bx_link_data_reserve(struct bx_link *l, size_t want, struct iovec *places, unsigned max)
 {
     unsigned n = 0;
     uint8_t *p;
@@ -303,15 +303,6 @@ unsigned bx_link_data_reserve_frames(struct bx_link *l, size_t want, struct iove
         p += FRAME_MAX;
     }
     return n;
-}
-
-uint8_t *bx_link_data_reserve(struct bx_link *l, size_t want)
-{
-    struct iovec place;
-
-    if (want > BX_FRAME_PAYLOAD_MAX || bx_link_data_reserve_frames(l, want, &place, 1) == 0)
-        return NULL;
-    return place.iov_base;
 }
 
 void bx_link_data_commit(struct bx_link *l, uint32_t stream, unsigned lane, size_t len)

@@ -81,14 +81,11 @@ int bx_link_send(struct bx_link *l, uint16_t type, uint32_t stream, const void *
 
 /* How many data bytes (payload) may be queued now; 0 = wait until the queue drains. */
 size_t bx_link_data_room(const struct bx_link *l);
-/* Room for at most `want` (<= BX_FRAME_PAYLOAD_MAX) bytes of payload of one DATA frame; NULL when there is
- * none. Then commit what was filled (0 = give back). Nothing else may be queued between. */
-uint8_t *bx_link_data_reserve(struct bx_link *l, size_t want);
+/* Room for `want` bytes of payload of DATA frames, at most `max` frames: where the payload of each goes, in the order in
+ * which they are to be filled, all but the last BX_FRAME_PAYLOAD_MAX long. Number of places; 0 when there is no room for
+ * all of them. Then commit how much was filled in all (0 = give back). Nothing else may be queued between. */
+unsigned bx_link_data_reserve(struct bx_link *l, size_t want, struct iovec *places, unsigned max);
 void bx_link_data_commit(struct bx_link *l, uint32_t stream, unsigned lane, size_t len);
-/* The same for as many frames as `want` bytes take, but at most `max`: where the payload of each goes, in the
- * order in which they are to be filled, all but the last BX_FRAME_PAYLOAD_MAX long. Number of places; 0 when
- * there is no room for all of them. Committed with the length of the whole. */
-unsigned bx_link_data_reserve_frames(struct bx_link *l, size_t want, struct iovec *places, unsigned max);
 /* Copying form. All or nothing: 0 or -ENOBUFS. */
 int bx_link_send_data(struct bx_link *l, uint32_t stream, unsigned lane, const void *data, size_t len);
 /* EOF goes through the data queue, behind the lane's bytes. It needs no room; -BX_ERESOURCE as for

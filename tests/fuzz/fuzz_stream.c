@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "wire/messages.h"
+#include "../lib/one_frame.h"
 
 #define DATA_MAX (80 * 1024)
 #define WINDOW 50000
@@ -153,7 +154,7 @@ static void put_data(struct world *w, uint32_t stream, unsigned lane, size_t wan
         return;
     n = BX_MIN(n, sizeof(block));
     if (!copy)
-        p = bx_link_data_reserve(&w->a, n);
+        p = one_frame(&w->a, n);
     bx_assert(p);
     for (size_t i = 0; i < n; i++)
         p[i] = pattern(e->bytes + i);

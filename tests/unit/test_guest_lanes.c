@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "guest/exec.h"
+#include "../lib/one_frame.h"
 
 #define LANES     12
 #define LINK_MAX  (1024 * 1024)
@@ -290,7 +291,7 @@ static void a_hole_is_told_to_who_reads_across_it(void **state)
         for (size_t left = bx_link_data_room(&w->agent) - (i + 1) * (BX_KEEP_HEAD / 2) - 4096; left > 0;) {
             size_t n = BX_MIN(left, (size_t)BX_FRAME_PAYLOAD_MAX);
 
-            assert_non_null(bx_link_data_reserve(&w->agent, n));
+            assert_non_null(one_frame(&w->agent, n));
             bx_link_data_commit(&w->agent, LANES, BX_LANE_STDOUT, n);
             left -= n;
         }
@@ -319,7 +320,7 @@ static void a_lane_that_ends_leaves_the_queue(void **state)
     struct world *w = *state;
     uint8_t *p;
 
-    while ((p = bx_link_data_reserve(&w->agent, 4096)))
+    while ((p = one_frame(&w->agent, 4096)))
         bx_link_data_commit(&w->agent, LANES, BX_LANE_STDOUT, 4096);
     for (unsigned i = 0; i < 4; i++)
         put(&w->lanes[i], "x");

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "wire/link.h"
+#include "../lib/one_frame.h"
 
 #define FRAME_MAX (BX_FRAME_HEADER + BX_FRAME_PAYLOAD_MAX)
 #define DATA_MAX (4 * FRAME_MAX)
@@ -336,9 +337,9 @@ static void data_queue_is_bounded_and_tells_its_room(void **state)
     /* 84 bytes would fit still; that is told as none, so that nobody reads a pipe in crumbs */
     assert_int_equal(bx_link_data_room(&e->a), 0);
     assert_int_equal(bx_link_send_data(&e->a, 1, 1, block, 85), -ENOBUFS);
-    assert_null(bx_link_data_reserve(&e->a, 85));
+    assert_null(one_frame(&e->a, 85));
     assert_int_equal(bx_link_send_data(&e->a, 1, 1, block, 84), 0);
-    assert_null(bx_link_data_reserve(&e->a, 1));
+    assert_null(one_frame(&e->a, 1));
     /* what ends a lane needs no room */
     assert_int_equal(bx_link_send_eof(&e->a, 1, 1), 0);
     assert_int_equal(bx_link_send_ordered(&e->a, BX_MSG_EXIT, 1, block, 40), 0);
@@ -399,15 +400,23 @@ static void reserved_space_holds_what_was_committed(void **state)
     struct ends *e = *state;
     uint8_t *p;
 
-    p = bx_link_data_reserve(&e->a, BX_FRAME_PAYLOAD_MAX);
+    p = one_frame(&e->a, BX_FRAME_PAYLOAD_MAX);
     assert_non_null(p);
     memcpy(p, "hello", 5);
     bx_link_data_commit(&e->a, 3, 2, 5);
-    p = bx_link_data_reserve(&e->a, 100);
+    p = one_frame(&e->a, 100);
     assert_non_null(p);
     bx_link_data_commit(&e->a, 3, 2, 0);
-    assert_null(bx_link_data_reserve(&e->a, BX_FRAME_PAYLOAD_MAX + 1));
-    assert_null(bx_link_data_reserve(&e->a, 0));
+    struct iovec places[2];
+
+    assert_int_equal(bx_link_data_reserve(&e->a, BX_FRAME_PAYLOAD_MAX + 1, places, 2), 2);
+    assert_int_equal(places[0].iov_len, BX_FRAME_PAYLOAD_MAX);
+    assert_int_equal(places[1].iov_len, 1);
+    bx_link_data_commit(&e->a, 7, 1, 0);
+    assert_int_equal(bx_link_data_reserve(&e->a, BX_FRAME_PAYLOAD_MAX + 1, places, 1), 1); /* no more than so many frames */
+    assert_int_equal(places[0].iov_len, BX_FRAME_PAYLOAD_MAX);
+    bx_link_data_commit(&e->a, 7, 1, 0);
+    assert_null(one_frame(&e->a, 0));
     carry(&e->a, &e->b);
     assert_string_equal(e->at_b.events, "DATA 3.2 5|");
 }
@@ -419,8 +428,8 @@ static void several_frames_are_filled_by_one_read(void **state)
     struct record want = { 0 };
     uint8_t next = 0;
 
-    assert_int_equal(bx_link_data_reserve_frames(&e->a, 0, places, 3), 0);
-    assert_int_equal(bx_link_data_reserve_frames(&e->a, 2 * BX_FRAME_PAYLOAD_MAX + 10, places, 3), 3);
+    assert_int_equal(bx_link_data_reserve(&e->a, 0, places, 3), 0);
+    assert_int_equal(bx_link_data_reserve(&e->a, 2 * BX_FRAME_PAYLOAD_MAX + 10, places, 3), 3);
     assert_int_equal(places[0].iov_len, BX_FRAME_PAYLOAD_MAX);
     assert_int_equal(places[1].iov_len, BX_FRAME_PAYLOAD_MAX);
     assert_int_equal(places[2].iov_len, 10);
@@ -435,9 +444,9 @@ static void several_frames_are_filled_by_one_read(void **state)
     assert_string_equal(e->at_b.events, "DATA 3.1 65536|DATA 3.1 7|");
     assert_int_equal(e->at_b.hash, want.hash);
     /* No more than there are places for, and all of it or nothing. */
-    assert_int_equal(bx_link_data_reserve_frames(&e->a, 3 * BX_FRAME_PAYLOAD_MAX, places, 2), 2);
+    assert_int_equal(bx_link_data_reserve(&e->a, 3 * BX_FRAME_PAYLOAD_MAX, places, 2), 2);
     bx_link_data_commit(&e->a, 3, 1, 0);
-    assert_int_equal(bx_link_data_reserve_frames(&e->a, bx_link_data_room(&e->a) + 1, places, 100), 0);
+    assert_int_equal(bx_link_data_reserve(&e->a, bx_link_data_room(&e->a) + 1, places, 100), 0);
 }
 
 /* A slow reader and a fast writer, sizes from a fixed generator: every byte arrives once and in order. */
@@ -453,7 +462,7 @@ static void stream_survives_uneven_reads_and_writes(void **state)
         size_t n = BX_MIN((size_t)(seed >> 8) % 20000 + 1, bx_link_data_room(&e->a));
 
         if (n > 0) {
-            uint8_t *p = bx_link_data_reserve(&e->a, n);
+            uint8_t *p = one_frame(&e->a, n);
 
             assert_non_null(p);
             for (size_t k = 0; k < n; k++)
