@@ -40,7 +40,8 @@ def disk_rates(build, home, script):
     if not os.path.exists(busybox):
         return None
     disk, ramdisk = os.path.join(home, "bare.ext4"), os.path.join(home, "bare.cpio")
-    image = next(os.path.join(home, "disks", d) for d in os.listdir(os.path.join(home, "disks")) if d.endswith(".ext4"))
+    disks = [os.path.join(home, "disks", d) for d in os.listdir(os.path.join(home, "disks")) if d.endswith(".ext4")]
+    image = max(disks, key=lambda d: os.stat(d).st_blocks)  # the one with Python
     subprocess.run(["cp", "--sparse=always", "--reflink=auto", image, disk], check=True)
     os.chmod(disk, 0o600)
     with open(os.path.join(home, "cache", "host.json")) as f:
