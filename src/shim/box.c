@@ -152,7 +152,7 @@ static int guest_ready(struct box *b, const uint8_t *p, size_t len, struct bx_er
     health_started(b);
     for (struct client *c = b->clients; c; c = c->next)
         clients_send_info(b, c, false);
-    bx_info("ready: spawn %lld us, restore %lld us, start %lld us (in the guest: root %u us, all %u us)",
+    bx_info("ready from %s: spawn %lld us, restore %lld us, start %lld us (in the guest: root %u us, all %u us)", b->plan->template_name,
             (long long)(bx_qemu_exec_time(b->qemu) - b->t_begin) / 1000,
             (long long)(b->t_hello - bx_qemu_exec_time(b->qemu)) / 1000,
             (long long)(b->t_ready - b->t_hello) / 1000, ready.mount_us, ready.total_us);

@@ -123,8 +123,8 @@ class Home:
                             found[int(pid)] = open(f"/proc/{pid}/comm").read().strip()
         return found
 
-    def wait_no_processes(self, what="the home"):
-        wait_for(lambda: not self.processes(), f"no process of {what}: {self.processes()}")
+    def wait_no_processes(self, what="the home", deadline=20.0):
+        wait_for(lambda: not self.processes(), f"no process of {what}: {self.processes()}", deadline)
 
     def leftovers(self):
         """Files that nothing refers to: in tmp, and directories of boxes without a row."""
