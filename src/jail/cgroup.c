@@ -117,18 +117,41 @@ static void sweep(const char *base, const char *group)
         closedir(d);
 }
 
-/* Makes <base><group>/boxlite-<name> and opens its cgroup.procs. 0 or -errno. */
-static int add_dir(struct bx_cgroup *c, const char *base, const char *group, const char *name)
+/*
+ * A directory of ours alone: two machines in one group would share its limits. Another home may have one of the name (a template has
+ * the same in all of them), or a shim that was killed has left it (the sweep takes it later): then the name gets an end of its own.
+ */
+static int make_dir(const char *base, const char *group, const char *name, char **ret)
 {
     bx_cleanup_free char *dir = bx_strf("%s%s/boxlite-%s", base, group, name);
-    bx_cleanup_free char *procs = dir ? bx_strf("%s/cgroup.procs", dir) : NULL;
+    char id[BX_ID_LEN + 1];
+    int r = !dir ? -ENOMEM : mkdir(dir, 0755) ? -errno : 0;
+
+    if (r == -EEXIST) {
+        bx_random_id(id);
+        free(dir);
+        dir = bx_strf("%s%s/boxlite-%s-%s", base, group, name, id);
+        r = !dir ? -ENOMEM : mkdir(dir, 0755) ? -errno : 0;
+    }
+    if (r == 0)
+        *ret = BX_TAKE_PTR(dir);
+    return r;
+}
+
+/* Makes a group and opens its cgroup.procs. 0 or -errno. */
+static int add_dir(struct bx_cgroup *c, const char *base, const char *group, const char *name)
+{
+    bx_cleanup_free char *dir = NULL;
+    bx_cleanup_free char *procs = NULL;
     int fd;
     int e;
+    int r = make_dir(base, group, name, &dir);
 
+    if (r)
+        return r;
+    procs = bx_strf("%s/cgroup.procs", dir);
     if (!procs)
         return -ENOMEM;
-    if (mkdir(dir, 0755) && errno != EEXIST)
-        return -errno;
     sweep(base, group);
     fd = open(procs, O_WRONLY | O_CLOEXEC);
     if (fd < 0) {

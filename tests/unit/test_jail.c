@@ -343,6 +343,26 @@ static void a_control_group_holds_the_program_and_its_supervisor(void **state)
     check_group(&cg);
 }
 
+static void two_of_one_name_do_not_share_a_control_group(void **state)
+{
+    const struct bx_cgroup_limits limits = { .memory_max = 64 << 20, .pids_max = 20, .cpus = 1 };
+    struct bx_cgroup a = BX_CGROUP_INIT, b = BX_CGROUP_INIT;
+    struct bx_err err = BX_ERR_INIT;
+
+    (void)state;
+    assert_int_equal(bx_cgroup_make("unit-twice", &limits, &a, &err), 0);
+    assert_int_equal(bx_cgroup_make("unit-twice", &limits, &b, &err), 0);
+    assert_int_equal(a.n, b.n);
+    for (unsigned i = 0; i < a.n; i++) {
+        assert_string_not_equal(a.dirs[i], b.dirs[i]);
+        assert_int_equal(access(b.dirs[i], F_OK), 0);
+    }
+    bx_cgroup_done(&b);
+    if (a.n)
+        assert_int_equal(access(a.dirs[0], F_OK), 0);
+    bx_cgroup_done(&a);
+}
+
 /* On a host with both hierarchies v2 is only tried by hand. */
 static void a_v2_control_group_is_entered_by_clone(void **state)
 {
@@ -393,6 +413,7 @@ int main(void)
         cmocka_unit_test(what_cannot_be_had_is_reported),
         cmocka_unit_test(a_user_that_cannot_be_become_is_an_error),
         cmocka_unit_test(a_control_group_holds_the_program_and_its_supervisor),
+        cmocka_unit_test(two_of_one_name_do_not_share_a_control_group),
         cmocka_unit_test(a_v2_control_group_is_entered_by_clone),
         cmocka_unit_test(every_profile_compiles),
     };
