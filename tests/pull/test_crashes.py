@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """boxlite-pull that is killed or runs twice, and what its jail lets it have; run as every kind of user."""
+import contextlib
 import random
 import threading
 
@@ -179,6 +180,14 @@ def look_inside(pid):
     return {k: v.strip() for k, v in facts.items()}
 
 
+def open_files(pid):
+    links = []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+            links.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
+    return links
+
+
 def test_the_jail_holds_what_it_should(store):
     with FaultyRegistry() as reg:
         image = big(reg)
@@ -196,7 +205,7 @@ def test_the_jail_holds_what_it_should(store):
             assert os.readlink(f"/proc/{pid}/ns/net") == os.readlink("/proc/self/ns/net")
             with open(PROGRAM, "rb") as f:
                 sanitized = b"__asan_init" in f.read()  # sanitizers want /proc and write reports
-            links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+            links = open_files(pid)
             inside = ("/blobs", "/dev/null")
             assert all(not k.startswith("/") or k in inside or "/sha256" in k or "/partial" in k or sanitized and "(deleted)" in k
                        for k in links), links
