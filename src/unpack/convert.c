@@ -29,7 +29,6 @@
 #define ATTEMPTS        3
 #define BYTES_PER_INODE 16384 /* to spare, beyond the image's own */
 #define XATTRS_MAX      512
-#define SCRATCH_MAX     (4ULL << 30)
 
 struct convert {
     const struct bx_request *req;
@@ -250,7 +249,7 @@ static int write_tree(struct convert *c, struct bx_err *err)
 
 static int start(struct convert *c, struct bx_err *err)
 {
-    uint64_t scratch = c->req->scratch >= 0 ? BX_MIN(c->req->free / 8, (uint64_t)SCRATCH_MAX) : 0;
+    uint64_t scratch = c->req->scratch >= 0 ? BX_MIN(c->req->free / 8, BX_SCRATCH_MAX) : 0;
     struct bx_index_options io = {
         .max_entries = (uint32_t)c->req->max_entries,
         .memory_limit = c->req->memory,
@@ -372,6 +371,6 @@ void bx_convert_limits(const struct bx_request *req, struct bx_lockdown_limits *
         .address_space = req->max_entries * (128 + 512 + 48) + (5ULL << 30) + (req->size >> 10),
         /* the index, its hash table, one directory of all files, and what zstd may ask for */
         .memory = req->memory + req->max_entries * 64 + (384ULL << 20) + (req->max_size >> 11),
-        .file_size = BX_MAX(req->max_size, (uint64_t)SCRATCH_MAX),
+        .file_size = BX_MAX(req->max_size, BX_SCRATCH_MAX),
     };
 }

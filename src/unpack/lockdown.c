@@ -42,7 +42,7 @@ static const unsigned allowed[] = {
     SYS_fdatasync,     SYS_fstat,           SYS_close,         SYS_munmap,       SYS_mremap,
     SYS_madvise,       SYS_brk,             SYS_futex,         SYS_getrandom,    SYS_clock_gettime,
     SYS_gettimeofday,  SYS_rt_sigreturn,    SYS_rt_sigaction,  SYS_rt_sigprocmask, SYS_exit,
-    SYS_exit_group,    SYS_restart_syscall, SYS_sync_file_range,
+    SYS_exit_group,    SYS_restart_syscall, SYS_sync_file_range, SYS_ppoll,
 #if defined(__SANITIZE_ADDRESS__) || defined(BX_SANITIZED)
     SYS_sigaltstack,   SYS_gettid,          SYS_getpid,        SYS_sched_yield,
 #endif
@@ -104,7 +104,7 @@ static int limit_most(const struct bx_lockdown_limits *l, struct bx_err *err)
     } all[] = {
         { RLIMIT_CORE, 0, true },
         { RLIMIT_CPU, CPU_SECONDS, true },
-        { RLIMIT_NOFILE, 0, true }, /* those that are open stay usable */
+        { RLIMIT_NOFILE, l->polled, true }, /* those that are open stay usable; only poll asks for no more than this */
         { RLIMIT_FSIZE, l->file_size, l->file_size != 0 },
 #if !defined(__SANITIZE_ADDRESS__) && !defined(BX_SANITIZED) /* whose shadow memory takes terabytes */
         { RLIMIT_AS, l->address_space, l->address_space != 0 },

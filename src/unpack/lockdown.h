@@ -12,6 +12,7 @@ struct bx_lockdown_limits {
     uint64_t address_space; /* reservations count */
     uint64_t memory;        /* of the process alone: heap, private mappings */
     uint64_t file_size;     /* of any file written */
+    unsigned polled;        /* not bytes: how many descriptors are waited for at a time */
 };
 
 int bx_lockdown(const struct bx_lockdown_limits *limits, struct bx_err *err);

@@ -8,6 +8,8 @@
  *                                                        last line: ok MEMBERS BYTES
  *   boxlite-unpack hash    IN OUT|-1 STATUS MAX-BYTES    copies and hashes one file
  *                                                        lines: file SIZE SHA256, ok 1 SIZE
+ *   boxlite-unpack import  IN OUT STATUS MAX-BYTES SCRATCH  copies a file, pipe or socket and reads it as a tar (import.h)
+ *                                                        lines: file SIZE SHA256, content SIZE SHA256, tar ..., ok 1 SIZE
  *   boxlite-unpack sync    FILE -1 STATUS 0              waits until a file is on the disk: ok 1 SIZE
  *
  * What is written is on the disk before "ok" is said: whoever waits for the disk here keeps no event loop waiting.
@@ -27,6 +29,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "unpack/convert.h"
+#include "unpack/import.h"
 #include "unpack/lockdown.h"
 #include "unpack/scan.h"
 #include "unpack/tar.h"
@@ -153,6 +156,46 @@ static int run_hash(int in, int out, int status, uint64_t max_bytes)
     return finish(status, r, &err);
 }
 
+static void tell_file(int status, const char *word, uint64_t size, const uint8_t digest[BX_SHA256_LEN])
+{
+    char hex[2 * BX_SHA256_LEN + 1];
+    bx_hex(hex, digest, BX_SHA256_LEN);
+    bx_status_line(status, "%s %llu %s", word, (unsigned long long)size, hex);
+}
+
+/* What kind of file it is cannot be asked any more when the door is closed. */
+static int open_archive(struct bx_import_files *f, struct bx_progress *progress, struct bx_err *err)
+{
+    struct stat st;
+    if (fstat(f->in, &st) < 0 || !(S_ISREG(st.st_mode) || S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode)))
+        return bx_fail(err, BX_EINVALID, 0, "the archive is neither a regular file nor a pipe");
+    f->stream = !S_ISREG(st.st_mode);
+    progress->total = f->stream ? 0 : 2 * (uint64_t)st.st_size; /* copied, then read */
+    return 0;
+}
+
+static int run_import(int in, int out, int status, uint64_t max_bytes, int scratch)
+{
+    struct bx_err err = BX_ERR_INIT;
+    struct bx_progress progress = { .fd = status };
+    struct bx_import_files files = { .in = in, .out = out, .scratch = scratch };
+    struct bx_import_result result = { 0 };
+    struct bx_lockdown_limits limits;
+    int r = open_archive(&files, &progress, &err);
+    bx_import_limits(max_bytes, &limits);
+    if (r >= 0)
+        r = lock_down(&limits, &err);
+    if (r >= 0)
+        r = bx_import(&files, max_bytes, &progress, &result, &err);
+    if (r >= 0) {
+        tell_file(status, "file", result.size, result.blob);
+        tell_file(status, "content", result.content_size, result.content);
+        bx_status_line(status, "tar %s %llu %lld", result.packing, (unsigned long long)result.entries, (long long)result.newest);
+        bx_status_line(status, "ok 1 %llu", (unsigned long long)result.size);
+    }
+    return finish(status, r, &err);
+}
+
 static int run_sync(int file, int status)
 {
     struct bx_err err = BX_ERR_INIT;
@@ -168,14 +211,14 @@ static int run_sync(int file, int status)
 static int usage(void)
 {
     fputs("boxlite-unpack is started by libboxlite: convert REQUEST STATUS | scan IN SPOOL STATUS MAX-BYTES | "
-          "hash IN OUT STATUS MAX-BYTES | sync FILE -1 STATUS 0\n",
+          "hash IN OUT STATUS MAX-BYTES | import IN OUT STATUS MAX-BYTES SCRATCH | sync FILE -1 STATUS 0\n",
           stderr);
     return 2;
 }
 
 int main(int argc, char **argv)
 {
-    int a = -1, b = -1, status = -1;
+    int a = -1, b = -1, status = -1, scratch = -1;
     uint64_t max_bytes = 0;
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* EFBIG is said in words */
@@ -185,7 +228,8 @@ int main(int argc, char **argv)
         owes_last_word = status;
         return run_convert(a, status);
     }
-    if (argc != 6 || take_fd(argv[2], 0, &a) < 0 || take_fd(argv[3], -1, &b) < 0 || take_fd(argv[4], 0, &status) < 0 ||
+    bool is_import = argc == 7 && strcmp(argv[1], "import") == 0 && take_fd(argv[6], 0, &scratch) >= 0;
+    if ((argc != 6 && !is_import) || take_fd(argv[2], 0, &a) < 0 || take_fd(argv[3], -1, &b) < 0 || take_fd(argv[4], 0, &status) < 0 ||
         bx_parse_u64(argv[5], 0, UINT64_MAX / 4, &max_bytes) < 0)
         return usage();
     owes_last_word = status;
@@ -193,6 +237,8 @@ int main(int argc, char **argv)
         return run_scan(a, b, status, max_bytes);
     if (strcmp(argv[1], "hash") == 0)
         return run_hash(a, b, status, max_bytes);
+    if (is_import)
+        return run_import(a, b, status, max_bytes, scratch);
     if (strcmp(argv[1], "sync") == 0)
         return run_sync(a, status);
     owes_last_word = -1;

@@ -146,9 +146,9 @@ int bx_request_read(int fd, struct bx_request *ret, struct bx_err *err)
     *ret = (struct bx_request){
         .output = -1,
         .scratch = -1,
-        .memory = 32ULL << 20,
-        .max_entries = 4000000,
-        .max_ratio = 1000,
+        .memory = BX_INDEX_MEMORY,
+        .max_entries = BX_MAX_ENTRIES,
+        .max_ratio = BX_MAX_RATIO,
         .layers = calloc(BX_INDEX_LAYERS_MAX, sizeof(struct bx_layer)),
     };
     if (!ret->layers)

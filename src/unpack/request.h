@@ -28,6 +28,11 @@
 #include "unpack/index.h"
 #include "unpack/stream.h"
 
+#define BX_MAX_ENTRIES  4000000
+#define BX_MAX_RATIO    1000
+#define BX_INDEX_MEMORY (32ULL << 20)
+#define BX_SCRATCH_MAX  (4ULL << 30)
+
 struct bx_layer {
     int fd;
     uint64_t size; /* of the blob */

@@ -38,7 +38,7 @@ void bx_status_error(int fd, const struct bx_err *err)
 void bx_progress_add(struct bx_progress *p, uint64_t bytes)
 {
     p->done += bytes;
-    uint64_t step = p->total / 200 + 256 * 1024;
+    uint64_t step = BX_MAX(p->total, p->done) / 200 + 256 * 1024; /* the total of a pipe is not known */
     if (p->fd < 0 || (p->done < p->told + step && p->done != p->total))
         return;
     p->told = p->done;

@@ -5,7 +5,9 @@
  *   progress DONE TOTAL                        bytes read of the compressed input
  *   member OFFSET SIZE SHA256 NAME             scan: a regular file of the archive, copied to the spool
  *   link NAME TARGET                           scan: a hard or symbolic link
- *   file SIZE SHA256                           hash
+ *   file SIZE SHA256                           hash, import
+ *   content SIZE SHA256                        import: of the tar in it
+ *   tar PACKING ENTRIES NEWEST                 import: plain, gzip or zstd; latest time of an entry, seconds since 1970
  *   ok ...                                     last line, see each mode
  *   error CODE MESSAGE                         last line; CODE is enum bx_code
  *

@@ -256,6 +256,12 @@ int bx_stream_drain(struct bx_stream *s, bool content, struct bx_err *err)
     return (int)n;
 }
 
+const char *bx_stream_packing(const struct bx_stream *s)
+{
+    static const char *const names[] = { [PLAIN] = "plain", [GZIP] = "gzip", [ZSTD] = "zstd" };
+    return names[s->coding];
+}
+
 uint64_t bx_stream_bytes(const struct bx_stream *s)
 {
     return s->out;

@@ -33,6 +33,7 @@ ssize_t bx_stream_read(struct bx_stream *s, const void **ret, struct bx_err *err
 /* Reads the compressed blob to its end, so that its digest is known; with content, also what is left of that. */
 int bx_stream_drain(struct bx_stream *s, bool content, struct bx_err *err);
 
+const char *bx_stream_packing(const struct bx_stream *s); /* "plain", "gzip" or "zstd" */
 uint64_t bx_stream_bytes(const struct bx_stream *s); /* decompressed so far */
 
 /* Digests of the blob and of its content; after bx_stream_drain, once. */

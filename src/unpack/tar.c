@@ -72,9 +72,11 @@ static int open_tar(struct bx_tar *t, struct bx_err *err)
     t->a = archive_read_new();
     if (!t->a || archive_read_support_format_tar(t->a) != ARCHIVE_OK)
         return bx_fail(err, BX_ERESOURCE, ENOMEM, "read a tar archive");
-    if (archive_read_open(t->a, t, NULL, read_callback, NULL) != ARCHIVE_OK)
-        return fail_tar(t, err);
-    return 0;
+    if (archive_read_open(t->a, t, NULL, read_callback, NULL) == ARCHIVE_OK)
+        return 0;
+    if (!t->failed && archive_errno(t->a) == EILSEQ) /* "file format": libarchive keeps its own name of it to itself */
+        return bx_fail(err, BX_EIMAGE, 0, "not a tar archive, neither plain nor packed with gzip or zstd");
+    return fail_tar(t, err);
 }
 
 int bx_tar_open(struct bx_stream *stream, struct bx_tar **ret, struct bx_err *err)
@@ -250,6 +252,11 @@ int bx_tar_next(struct bx_tar *t, struct bx_tar_entry *ret, struct bx_err *err)
     };
     r = hardlink ? 0 : take_xattrs(t, e, &ret->item, err); /* a link has those of its file */
     return r < 0 ? r : 1;
+}
+
+uint64_t bx_tar_position(const struct bx_tar *t)
+{
+    return (uint64_t)archive_read_header_position(t->a);
 }
 
 int bx_tar_data(struct bx_tar *t, const void **ret, size_t *ret_len, uint64_t *ret_offset, struct bx_err *err)

@@ -21,6 +21,9 @@ void bx_tar_free(struct bx_tar *t);
 /* 1: an entry, 0: the end. */
 int bx_tar_next(struct bx_tar *t, struct bx_tar_entry *ret, struct bx_err *err);
 
+/* Of the entry that bx_tar_next gave last, or, behind the last one, where it found the end: bytes from the start of the stream. */
+uint64_t bx_tar_position(const struct bx_tar *t);
+
 /* A piece of the current entry's data and its offset in the file; 1, or 0 at the end. */
 int bx_tar_data(struct bx_tar *t, const void **ret, size_t *ret_len, uint64_t *ret_offset, struct bx_err *err);
 

@@ -150,7 +150,7 @@ class Convert(unittest.TestCase):
         cut.digest = good.digest
         self.refuse([cut], "wrong digest")
         self.refuse([Blob(b"")], "the blob is empty")
-        self.refuse([Blob(os.urandom(5000))], "damaged tar archive")
+        self.refuse([Blob(os.urandom(5000))], "not a tar archive")
         self.refuse([Blob(b"\x1f\x8b" + os.urandom(5000))], "damaged or truncated gzip data")
         xz = subprocess.run(["xz", "-c"], input=raw, stdout=subprocess.PIPE, check=True).stdout
         self.refuse([Blob(xz)], "compressed with xz", EUNSUPPORTED)
@@ -359,7 +359,7 @@ class Scan(unittest.TestCase):
         for data, words, code, limit in (
                 (Layer().add("a", data=b"x" * 5000).blob().data, "more than the 4999 bytes", ERESOURCE, 4999),
                 (Layer().add("a", data=b"x" * 50000).raw()[:20000], "damaged tar archive", EIMAGE, 1 << 30),
-                (b"hello" * 1000, "damaged tar archive", EIMAGE, 1 << 30),
+                (b"hello" * 1000, "not a tar archive", EIMAGE, 1 << 30),
                 (b"".join(header(b"f%d" % i) for i in range(10001)), "more than 10000 files", EIMAGE, 1 << 30)):
             with self.assertRaises(Failed) as e:
                 self.scan(data, limit)
