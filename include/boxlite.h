@@ -218,6 +218,32 @@ typedef struct CBoxInfoList {
     int count;
 } CBoxInfoList;
 
+/* What a box takes and did since its last start; all 0 when it does not run. Those of a network are 0 as long as the box
+ * has none. */
+typedef struct CBoxMetrics {
+    double cpu_percent;   /* of one host processor, since the last call of this runtime; the first time since the start */
+    int64_t memory_bytes; /* of the host: the box's processes, shared pages in part (PSS) */
+    int commands_executed; /* by all programs, the main process included */
+    int exec_errors;       /* commands that could not be run */
+    int64_t bytes_sent;     /* stdin */
+    int64_t bytes_received; /* output that somebody had sent to him */
+    int64_t create_duration_ms; /* from the wish to start it until it ran: image, template and all */
+    int64_t boot_duration_ms;   /* of that: from the spawn of its supervisor */
+    int64_t network_bytes_sent;
+    int64_t network_bytes_received;
+    int network_tcp_connections;
+    int network_tcp_errors;
+} CBoxMetrics;
+
+/* What happened through a runtime since it was opened; num_running_boxes is of the home, of all programs. */
+typedef struct CRuntimeMetrics {
+    int boxes_created_total;
+    int boxes_failed_total; /* that did not start, or failed while they ran */
+    int num_running_boxes;
+    int total_commands_executed;
+    int total_exec_errors;
+} CRuntimeMetrics;
+
 /* What a pull does, or one layer of it. Values are never reused. Extension. */
 typedef enum BoxlitePullState {
     BoxlitePullStateAsking = 0,   /* a registry, for the image */
@@ -253,6 +279,9 @@ typedef void (*CBoxRemoveBoxCb)(CBoxliteError *error, void *user_data);
 typedef void (*CRuntimeShutdownCb)(CBoxliteError *error, void *user_data);
 typedef void (*CBoxInfoCb)(CBoxInfo *info, CBoxliteError *error, void *user_data);
 typedef void (*CBoxInfoListCb)(CBoxInfoList *list, CBoxliteError *error, void *user_data);
+/* `metrics` is borrowed: copy it. */
+typedef void (*CBoxMetricsCb)(CBoxMetrics *metrics, CBoxliteError *error, void *user_data);
+typedef void (*CRuntimeMetricsCb)(CRuntimeMetrics *metrics, CBoxliteError *error, void *user_data);
 typedef void (*CBoxStdoutCb)(const uint8_t *data, size_t len, void *user_data);
 typedef void (*CBoxStderrCb)(const uint8_t *data, size_t len, void *user_data);
 typedef void (*CBoxExitCb)(int exit_code, void *user_data);
@@ -281,7 +310,7 @@ BOXLITE_API const char *boxlite_version(void);
 
 /* Does this library have the named part? Names are added, never removed; unknown names give 0. Extension.
  * 0.1.0: "runtime_fd", "exec_post", "attach", "stdin_writable", "image_load", "image_store", "image_save", "image_pull",
- * "info", "engine", "progress", "pull_progress". */
+ * "info", "engine", "progress", "pull_progress", "metrics", "restart". */
 BOXLITE_API int boxlite_has_feature(const char *name);
 
 /*
@@ -343,6 +372,10 @@ BOXLITE_API void boxlite_runtime_free(CBoxliteRuntime *runtime);
  */
 BOXLITE_API BoxliteErrorCode boxlite_runtime_info(CBoxliteRuntime *runtime, CBoxliteInfoCb cb,
                                                   void *user_data, CBoxliteError *out_error);
+
+/* Counters of this runtime. Errors: Database. */
+BOXLITE_API BoxliteErrorCode boxlite_runtime_metrics(CBoxliteRuntime *runtime, CRuntimeMetricsCb cb,
+                                                     void *user_data, CBoxliteError *out_error);
 
 /* Calls `cb` when a step that may take long begins or advances ("convert image", "make template", ...). One
  * callback for each runtime; NULL ends it. Extension. */
@@ -472,6 +505,15 @@ BOXLITE_API BoxliteErrorCode boxlite_start_box(CBoxHandle *box, CBoxStartBoxCb c
 BOXLITE_API BoxliteErrorCode boxlite_stop_box(CBoxHandle *box, CBoxStopBoxCb cb, void *user_data,
                                               CBoxliteError *out_error);
 
+/*
+ * Stops a box as boxlite_stop_box does and starts it again; one that does not run is started. The handle stays good, and a
+ * box with remove-on-stop stays. Its commands are ended; those posted from now on wait for the new start. A detached
+ * box stays detached. A stop or remove posted before the box runs again wins: the restart is answered with Stopped.
+ * Errors: those of boxlite_start_box, InvalidState (it is being stopped). Extension.
+ */
+BOXLITE_API BoxliteErrorCode boxlite_restart_box(CBoxHandle *box, CBoxStartBoxCb cb, void *user_data,
+                                                 CBoxliteError *out_error);
+
 /* Whether the starts of this box from now on outlive the program that makes them, whatever the box was made
  * with. A box that runs is not touched. Extension. */
 BOXLITE_API BoxliteErrorCode boxlite_box_set_detached(CBoxHandle *box, int detached,
@@ -499,11 +541,19 @@ BOXLITE_API BoxliteErrorCode boxlite_list_info(CBoxliteRuntime *runtime, CBoxInf
  * More about a box, as named facts. Extension.
  *
  * Keys, where known: id, name, status, image, engine, message (why it failed), exit_code (of the main
- * process), detached, created_at_ms, started_at_ms, stopped_at_ms, dir; of a running box that this runtime
- * started or ran a command in also pid, qemu_pid, kernel, jail (the layers that hold, and why one does not),
- * spawn_us, restore_us, start_us, memory_bytes, cpu_ns, execs_total, execs_running, clients.
+ * process), detached, created_at_ms, started_at_ms, stopped_at_ms, dir; of a running box also pid, qemu_pid, kernel,
+ * jail (the layers that hold, and why one does not), spawn_us, restore_us, start_us, uptime_ms, memory_bytes, cpu_ns (of the
+ * host: the box's processes), execs_total, execs_running, exec_errors, bytes_sent, bytes_received, clients; the stages of
+ * its start, stage_filesystem_setup_us, stage_image_prepare_us, stage_guest_rootfs_us, stage_box_config_us,
+ * stage_box_spawn_us and stage_container_init_us; and as the machine's kernel counts them, of all its commands and what they
+ * left behind, guest_memory_bytes, guest_memory_max, guest_cpu_us, guest_processes.
  */
 BOXLITE_API BoxliteErrorCode boxlite_box_details(CBoxHandle *box, CBoxliteInfoCb cb, void *user_data,
+                                                 CBoxliteError *out_error);
+
+/* What the box takes and did. Does not start it. The metrics are borrowed until the callback returns. Errors: NotFound (it
+ * was removed). */
+BOXLITE_API BoxliteErrorCode boxlite_box_metrics(CBoxHandle *box, CBoxMetricsCb cb, void *user_data,
                                                  CBoxliteError *out_error);
 
 BOXLITE_API void boxlite_free_box_info(CBoxInfo *info);

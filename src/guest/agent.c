@@ -15,6 +15,9 @@
 #define KEPT_MAX    (64 * 1024 * 1024)
 #define RESUME_ROOM (BX_PORT_DATA_MAX / 2)
 
+/* Optional parts of the protocol that this agent has: names, each with its NUL. */
+static const char features[] = "figures";
+
 void bx_agent_send(struct bx_agent *a, uint16_t type, const void *msg)
 {
     bx_execs_told(&a->execs, bx_msg_send(&a->control.link, type, 0, msg, NULL));
@@ -36,10 +39,24 @@ static void answer_hello(struct bx_link *l, const uint8_t *payload, size_t len)
         bx_msg_send_error(l, 0, 0, &err);
         return;
     }
+    mine.features = (struct bx_strs){.data = features, .len = sizeof(features)};
+    for (const char *f = features; f; f = bx_strs_next(&mine.features, f))
+        mine.features.count++;
     mine.pb.version = BX_WIRE_VERSION;
     mine.pb.epoch = hello.pb.epoch;
     snprintf(mine.pb.program, sizeof(mine.pb.program), "boxlite-guest %s", BX_VERSION);
     bx_msg_send_hello(l, &mine, NULL);
+}
+
+static void read_figures(struct bx_agent *a, boxlite_Figures *ret)
+{
+    struct bx_cgroup_usage u;
+
+    bx_cgroups_usage(&a->cgroups, &u);
+    *ret = (boxlite_Figures){.memory_bytes = u.memory,
+                             .memory_max = u.memory_max,
+                             .cpu_us = u.cpu_us,
+                             .processes = (uint32_t)u.processes};
 }
 
 static void answer_ping(struct bx_link *l, const uint8_t *payload, size_t len)
@@ -50,6 +67,8 @@ static void answer_ping(struct bx_link *l, const uint8_t *payload, size_t len)
     if (bx_msg_decode(BX_MSG_PING, payload, len, &ping, NULL) < 0)
         return;
     pong.token = ping.token;
+    if (ping.figures)
+        read_figures(agent_of(l), &pong.figures);
     bx_msg_send(l, BX_MSG_PONG, 0, &pong, NULL);
 }
 

@@ -363,3 +363,31 @@ uint64_t bx_cgroup_oom_kills(struct bx_cgroup *cg)
         return 0;
     return v - cg->oom_base;
 }
+
+/* A file of the box's group that holds one number, or (key not NULL) the one behind a key. */
+static uint64_t box_number(const struct bx_cgroups *cs, const char *file, const char *key)
+{
+    bx_cleanup_close int fd = openat(cs->box, file, O_RDONLY | O_CLOEXEC);
+    char text[8192];
+    uint64_t v = 0;
+    ssize_t n = fd < 0 ? -1 : pread(fd, text, sizeof(text) - 1, 0);
+
+    if (n <= 0)
+        return 0;
+    text[n] = '\0';
+    if (key)
+        return bx_cgroup_parse_key(text, key, &v) ? v : 0;
+    text[strcspn(text, "\n")] = '\0';
+    return bx_parse_u64(text, 0, UINT64_MAX, &v) == 0 ? v : 0; /* not "max" */
+}
+
+void bx_cgroups_usage(const struct bx_cgroups *cs, struct bx_cgroup_usage *ret)
+{
+    uint64_t cache = box_number(cs, "memory.stat", "inactive_file");
+
+    ret->memory = box_number(cs, "memory.current", NULL);
+    ret->memory -= BX_MIN(cache, ret->memory);
+    ret->memory_max = box_number(cs, "memory.max", NULL);
+    ret->cpu_us = box_number(cs, "cpu.stat", "usage_usec");
+    ret->processes = box_number(cs, "pids.current", NULL);
+}

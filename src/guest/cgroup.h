@@ -79,6 +79,15 @@ bool bx_cgroup_populated(struct bx_cgroup *cg);
 /* OOM kills since bx_cgroup_get. */
 uint64_t bx_cgroup_oom_kills(struct bx_cgroup *cg);
 
+/* What all processes of the box take; 0 where the kernel does not say. */
+struct bx_cgroup_usage {
+    uint64_t memory;     /* bytes, less the file cache that is not in use */
+    uint64_t memory_max; /* of the box */
+    uint64_t cpu_us;
+    uint64_t processes;
+};
+void bx_cgroups_usage(const struct bx_cgroups *cs, struct bx_cgroup_usage *ret);
+
 /* Pure: the number behind `key` in a flat keyed file ("key 12\n..."). False when it is not there. */
 bool bx_cgroup_parse_key(const char *text, const char *key, uint64_t *ret);
 /* Pure: takes numbers from a list "1\n22\n", calling fn for each; `carry` holds a number cut at the end of a

@@ -80,6 +80,10 @@ static const struct field fields[] = {
     LIMIT(cpu_seconds),
     LIMIT(pids),
     FIELD(readonly_proc, F_BOOL, K_BOX, false, 0, 1),
+    FIELD(setup_us, F_UINT, K_BOX, false, 0, UINT32_MAX),
+    FIELD(image_us, F_UINT, K_BOX, false, 0, UINT32_MAX),
+    FIELD(template_us, F_UINT, K_BOX, false, 0, UINT32_MAX),
+    FIELD(config_us, F_UINT, K_BOX, false, 0, UINT32_MAX),
 };
 
 static const char *const kind_names[] = {

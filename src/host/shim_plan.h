@@ -75,6 +75,7 @@ struct bx_shim_plan {
     uint64_t capabilities;
     struct bx_shim_limits limits;
     bool readonly_proc;
+    unsigned setup_us, image_us, template_us, config_us; /* what the start took before the shim */
 };
 
 #define BX_SHIM_PLAN_INIT ((struct bx_shim_plan){.fd = -1, .uid = -1, .gid = -1})

@@ -79,7 +79,7 @@ int boxlite_has_feature(const char *name)
 {
     static const char *const features[] = {"runtime_fd", "exec_post", "attach", "stdin_writable",
                                            "image_load", "image_store", "image_save", "image_pull", "info",
-                                           "engine",     "progress",    "pull_progress"};
+                                           "engine", "progress", "pull_progress", "metrics", "restart"};
     size_t i;
 
     for (i = 0; name && i < BX_ARRAY_SIZE(features); i++)

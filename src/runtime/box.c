@@ -10,6 +10,7 @@
 
 #include "runtime/conn.h"
 #include "runtime/exec.h"
+#include "runtime/live.h"
 
 /* ---- live boxes ---- */
 
@@ -27,12 +28,14 @@ static struct bx_box *box_new(struct CBoxliteRuntime *rt, const struct bx_box_ro
         return NULL;
     }
     b->rt = rt;
-    b->dir_fd = -1;
+    b->dir_fd = b->restart_fd = -1;
     b->detach = b->options->detach;
     memcpy(b->id, row->id, BX_MIN(strlen(row->id), (size_t)BX_ID_LEN));
     b->name = row->name ? bx_strf("%s", row->name) : NULL;
     bx_op_list_init(&b->up_ops);
     bx_op_list_init(&b->down_ops);
+    bx_op_list_init(&b->restart_ops);
+    bx_op_list_init(&b->live_ops);
     b->next = rt->boxes;
     rt->boxes = b;
     return b;
@@ -80,6 +83,7 @@ struct bx_box *bx_box_find(struct CBoxliteRuntime *rt, const char *id_or_name, s
 static void box_free(struct bx_box *b)
 {
     bx_close(b->dir_fd);
+    bx_close(b->restart_fd);
     bx_strv_free(b->main_argv);
     boxlite_options_free(b->options);
     free(b->name);
@@ -115,7 +119,8 @@ int bx_box_dir(struct bx_box *b, struct bx_err *err)
 
 static bool box_needed(const struct bx_box *b)
 {
-    return b->refs > 0 || b->start || b->settle || b->conn || b->up_ops.first || b->down_ops.first;
+    return b->refs > 0 || b->start || b->settle || b->conn || b->up_ops.first || b->down_ops.first ||
+           b->restart_ops.first;
 }
 
 void bx_sweep(struct bx_source *s, void *ud)
@@ -171,6 +176,8 @@ void bx_boxes_end(struct CBoxliteRuntime *rt)
             bx_exec_fail(b->execs, &why);
         bx_op_list_answer(&b->up_ops, &why);
         bx_op_list_answer(&b->down_ops, &why);
+        bx_op_list_answer(&b->restart_ops, &why);
+        bx_live_down(b, &why);
         b->phase = BX_PHASE_IDLE;
         b->refs--;
     }
@@ -230,8 +237,7 @@ void boxlite_box_free(CBoxHandle *box)
         bx_leave(rt);
 }
 
-/* Enters, unless the handle is void. */
-static int handle_enter(struct CBoxHandle *h, struct bx_err *err)
+int bx_handle_enter(struct CBoxHandle *h, struct bx_err *err)
 {
     int r = bx_enter(h->rt, err);
 
@@ -250,7 +256,7 @@ BoxliteErrorCode boxlite_box_set_detached(CBoxHandle *box, int detached, CBoxlit
 
     if (!box)
         return bx_api_invalid(out_error, "box is NULL");
-    if (handle_enter(box, &err) < 0)
+    if (bx_handle_enter(box, &err) < 0)
         return bx_api_error(out_error, &err);
     box->box->detach = detached != 0;
     bx_leave(box->rt);
@@ -333,6 +339,7 @@ static int create_locked(struct CBoxliteRuntime *rt, struct CBoxliteOptions *o, 
     }
     bx_box_row_done(&row);
     op->flag = r == 0; /* "created" */
+    rt->counts.created += r == 0;
     return r;
 }
 
@@ -436,7 +443,7 @@ BoxliteErrorCode boxlite_start_box(CBoxHandle *box, CBoxStartBoxCb cb, void *use
 
     if (!box || !cb)
         return bx_api_invalid(out_error, "%s is NULL", !box ? "box" : "cb");
-    if (handle_enter(box, &err) < 0)
+    if (bx_handle_enter(box, &err) < 0)
         return bx_api_error(out_error, &err);
     b = box->box;
     op = bx_op_new(b->rt, BX_OP_PLAIN, (union bx_op_cb){.plain = cb}, user_data, &err);
@@ -459,7 +466,7 @@ BoxliteErrorCode boxlite_stop_box(CBoxHandle *box, CBoxStopBoxCb cb, void *user_
 
     if (!box || !cb)
         return bx_api_invalid(out_error, "%s is NULL", !box ? "box" : "cb");
-    if (handle_enter(box, &err) < 0)
+    if (bx_handle_enter(box, &err) < 0)
         return bx_api_error(out_error, &err);
     op = bx_op_new(box->rt, BX_OP_PLAIN, (union bx_op_cb){.plain = cb}, user_data, &err);
     if (op) {
@@ -467,6 +474,23 @@ BoxliteErrorCode boxlite_stop_box(CBoxHandle *box, CBoxStopBoxCb cb, void *user_
         bx_op_list_add(&box->box->down_ops, op);
         bx_box_want_down(box->box, false);
     }
+    bx_leave(box->rt);
+    return op ? Ok : bx_api_error(out_error, &err);
+}
+
+BoxliteErrorCode boxlite_restart_box(CBoxHandle *box, CBoxStartBoxCb cb, void *user_data,
+                                     CBoxliteError *out_error)
+{
+    struct bx_err err = BX_ERR_INIT, why = BX_ERR_INIT;
+    struct bx_op *op;
+
+    if (!box || !cb)
+        return bx_api_invalid(out_error, "%s is NULL", !box ? "box" : "cb");
+    if (bx_handle_enter(box, &err) < 0)
+        return bx_api_error(out_error, &err);
+    op = bx_op_new(box->rt, BX_OP_PLAIN, (union bx_op_cb){.plain = cb}, user_data, &err);
+    if (op && bx_box_restart(box->box, op, &why) < 0)
+        bx_op_answer(op, &why);
     bx_leave(box->rt);
     return op ? Ok : bx_api_error(out_error, &err);
 }

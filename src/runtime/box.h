@@ -29,6 +29,13 @@
 
 enum bx_phase { BX_PHASE_IDLE, BX_PHASE_STARTING, BX_PHASE_CONNECTING, BX_PHASE_UP, BX_PHASE_ENDING };
 
+/* The processor time of a box when it was last looked at, and the rate that came of it. */
+struct bx_cpu_sample {
+    int64_t at; /* bx_now(); 0: not yet */
+    uint64_t cpu_ns;
+    double percent;
+};
+
 struct bx_box {
     struct bx_box *next; /* in rt->boxes */
     struct CBoxliteRuntime *rt;
@@ -51,11 +58,15 @@ struct bx_box {
     struct bx_conn *conn;
     struct bx_op_list up_ops;
     struct bx_op_list down_ops;
+    struct bx_op_list restart_ops; /* who wants it down and then up; becomes up_ops when it is down */
+    struct bx_op_list live_ops;    /* who asks it something once it is connected */
+    int restart_fd; /* start.lock, from when it is told to stop until settle.c has it; -1: not ours */
     struct CExecutionHandle *execs; /* each holds a reference */
     struct CExecutionHandle *main; /* of them: the main process, to come or running */
     char **main_argv;  /* of this start; NULL: the box idles */
     bool main_pending; /* sent, neither accepted nor refused */
     boxlite_BoxInfo info; /* of the running box */
+    struct bx_cpu_sample cpu;
 };
 
 struct CBoxHandle {
@@ -83,6 +94,8 @@ void bx_boxes_end(struct CBoxliteRuntime *rt);
 /* A handle on a box; NULL with err (which may be NULL). */
 struct CBoxHandle *bx_handle_new(struct bx_box *b, struct bx_err *err);
 void bx_handle_free_locked(struct CBoxHandle *h);
+/* bx_enter, unless the handle is void. */
+int bx_handle_enter(struct CBoxHandle *h, struct bx_err *err);
 /* Row by id or name with the message users see. */
 int bx_row_get(struct CBoxliteRuntime *rt, const char *id_or_name, struct bx_box_row *ret,
                struct bx_err *err);
@@ -101,10 +114,17 @@ void bx_box_start_failed(struct bx_box *b, const struct bx_err *err);
 void bx_box_lost(struct bx_box *b, const struct bx_err *why);
 /* Stop it, then (b->remove) remove it. Answered through down_ops, also when it fails at once. */
 void bx_box_want_down(struct bx_box *b, bool force);
+/* Down, then up. Answered through restart_ops, or up_ops. Negative: not now. */
+int bx_box_restart(struct bx_box *b, struct bx_op *op, struct bx_err *err);
 /* Settled: row and directory are in order. */
 void bx_box_is_down(struct bx_box *b, const struct bx_err *err);
 /* The main process was accepted or refused. */
 void bx_box_main_started(struct bx_box *b, const struct bx_err *err);
+
+/* ---- box_facts.c ---- */
+
+/* "running" ... of an enum bx_box_state. */
+const char *bx_state_name(int state);
 
 /* ---- settle.c ---- */
 

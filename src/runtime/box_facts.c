@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* box_facts.c - what boxes are: from their rows, and, of one that runs, from its shim. */
+/* box_facts.c - what boxes are, from their rows. */
 #include "runtime/box.h"
 
 #include <errno.h>
 #include <string.h>
 
-#include "runtime/conn.h"
-
-static const char *state_name(int state)
+const char *bx_state_name(int state)
 {
     switch (state) {
     case BX_BOX_CONFIGURED:
@@ -50,7 +48,7 @@ static int info_of_row(struct CBoxliteRuntime *rt, const struct bx_box_row *row,
     ret->id = bx_strf("%s", row->id);
     ret->name = row->name ? bx_strf("%s", row->name) : NULL;
     ret->image = bx_strf("%s", o->image);
-    ret->status = bx_strf("%s", state_name(state));
+    ret->status = bx_strf("%s", bx_state_name(state));
     ret->network = calloc(1, sizeof(*ret->network));
     if (!ret->id || !ret->image || !ret->status || !ret->network || (row->name && !ret->name))
         return bx_fail(err, BX_ERESOURCE, ENOMEM, "box %s", row->id);
@@ -159,103 +157,5 @@ BoxliteErrorCode boxlite_list_info(CBoxliteRuntime *rt, CBoxInfoListCb cb, void 
         bx_op_answer(op, r < 0 ? &why : NULL);
     }
     bx_leave(rt);
-    return op ? Ok : bx_api_error(out_error, &err);
-}
-
-static void details_of_row(struct CBoxliteRuntime *rt, const struct bx_box_row *row, struct CBoxliteInfo *d)
-{
-    bx_info_add(d, "id", row->id);
-    bx_info_add(d, "name", row->name);
-    bx_info_add(d, "status", state_name(row->state));
-    bx_info_add(d, "image", row->image);
-    bx_info_add(d, "engine", row->engine);
-    if (row->message && row->message[0])
-        bx_info_add(d, "message", row->message);
-    if (row->has_exit)
-        bx_info_addf(d, "exit_code", "%d", row->exit_code);
-    bx_info_add(d, "detached", row->detached ? "1" : "0");
-    bx_info_addf(d, "created_at_ms", "%lld", (long long)row->created_ms);
-    if (row->started_ms)
-        bx_info_addf(d, "started_at_ms", "%lld", (long long)row->started_ms);
-    if (row->stopped_ms)
-        bx_info_addf(d, "stopped_at_ms", "%lld", (long long)row->stopped_ms);
-    bx_info_addf(d, "dir", "%s/boxes/%s", rt->home, row->id);
-}
-
-static void details_of_info(const boxlite_BoxInfo *i, struct CBoxliteInfo *d)
-{
-    char text[sizeof(i->jail)];
-
-    bx_info_addf(d, "pid", "%u", i->shim_pid);
-    bx_info_addf(d, "qemu_pid", "%u", i->qemu_pid);
-    bx_str_printable(text, sizeof(text), i->kernel, strlen(i->kernel));
-    bx_info_add(d, "kernel", text);
-    bx_str_printable(text, sizeof(text), i->jail, strlen(i->jail));
-    bx_info_add(d, "jail", text);
-    bx_info_addf(d, "spawn_us", "%u", i->spawn_us);
-    bx_info_addf(d, "restore_us", "%u", i->restore_us);
-    bx_info_addf(d, "start_us", "%u", i->start_us);
-    bx_info_addf(d, "memory_bytes", "%llu", (unsigned long long)i->memory_bytes);
-    bx_info_addf(d, "cpu_ns", "%llu", (unsigned long long)i->cpu_ns);
-    bx_info_addf(d, "execs_total", "%u", i->execs_total);
-    bx_info_addf(d, "execs_running", "%u", i->execs_running);
-    bx_info_addf(d, "clients", "%u", i->clients);
-}
-
-static void details_answer(struct bx_op *op, struct bx_box *b, bool live)
-{
-    struct bx_box_row row = {0};
-    struct bx_err err = BX_ERR_INIT;
-    struct CBoxliteInfo *d = bx_info_new();
-    int r = d ? bx_row_get(b->rt, b->id, &row, &err) : bx_fail(&err, BX_ERESOURCE, ENOMEM, "box details");
-
-    if (r >= 0) {
-        details_of_row(b->rt, &row, d);
-        if (live)
-            details_of_info(&b->info, d);
-    }
-    bx_box_row_done(&row);
-    op->result = d;
-    bx_op_answer(op, r < 0 ? &err : NULL);
-}
-
-/* BoxInfo came, or the box went. */
-static void details_on_answer(void *ud, const struct bx_err *err)
-{
-    struct bx_op *op = ud;
-    struct bx_box *b = op->handle->box;
-    struct CBoxHandle *h = op->handle;
-
-    details_answer(op, b, err == NULL);
-    bx_handle_free_locked(h);
-}
-
-BoxliteErrorCode boxlite_box_details(CBoxHandle *box, CBoxliteInfoCb cb, void *user_data,
-                                     CBoxliteError *out_error)
-{
-    boxlite_BoxInfoGet get = boxlite_BoxInfoGet_init_zero;
-    struct bx_err err = BX_ERR_INIT;
-    struct bx_conn *c;
-    struct bx_op *op;
-
-    if (!box || !cb)
-        return bx_api_invalid(out_error, "%s is NULL", !box ? "box" : "cb");
-    if (bx_enter(box->rt, &err) < 0)
-        return bx_api_error(out_error, &err);
-    op = bx_op_new(box->rt, BX_OP_INFO, (union bx_op_cb){.info = cb}, user_data, &err);
-    c = box->box->phase == BX_PHASE_UP ? box->box->conn : NULL;
-    if (op && c)
-        op->handle = bx_handle_new(box->box, NULL);
-    if (op && op->handle) {
-        get.request = bx_conn_request_info(c, details_on_answer, op);
-        if (get.request == 0 || bx_msg_send(&c->link, BX_MSG_BOX_INFO_GET, 0, &get, NULL) < 0) {
-            bx_conn_forget(c, op);
-            details_on_answer(op, &err);
-        }
-        bx_conn_flush(c);
-    } else if (op) {
-        details_answer(op, box->box, false);
-    }
-    bx_leave(box->rt);
     return op ? Ok : bx_api_error(out_error, &err);
 }

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "runtime/exec.h"
+#include "runtime/live.h"
 
 /* Several frames of data may wait for the socket; more waits in the executions. */
 #define CONN_DATA_MAX (1024 * 1024)
@@ -101,6 +102,7 @@ static int on_box_info(struct bx_conn *c, const boxlite_BoxInfo *info, struct bx
     struct bx_request *q, *next;
 
     c->box->info = *info;
+    bx_metrics_sample(c->box);
     for (q = c->requests; q; q = next) {
         next = q->next;
         if (q->info)
@@ -381,6 +383,8 @@ int bx_conn_open(struct bx_box *b, int fd, bool ours, int64_t deadline, struct b
     b->conn = c;
     b->phase = BX_PHASE_CONNECTING;
     b->stop_sent = false;
+    b->info = (boxlite_BoxInfo)boxlite_BoxInfo_init_zero;
+    b->cpu = (struct bx_cpu_sample){0};
     r = c->source && c->timer ? conn_greet(c, err) : bx_fail(err, BX_ERESOURCE, errno, "connect to the box");
     if (r < 0) {
         bx_conn_close(b, err);

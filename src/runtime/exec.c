@@ -373,6 +373,7 @@ static int on_started(struct CExecutionHandle *x, const boxlite_Started *m, stru
         op->result = x;
         bx_op_answer(op, NULL);
     }
+    x->rt->counts.commands += !x->attached;
     if (x->is_main && !x->attached)
         bx_box_main_started(x->box, NULL);
     if (x->in_closed || bx_buf_len(&x->in) > 0)
@@ -405,10 +406,12 @@ static int on_error(struct CExecutionHandle *x, const boxlite_Error *m)
     struct bx_err why;
 
     bx_conn_error(m, &why);
-    if (m->request != 0)
+    if (m->request != 0) {
         bx_conn_answer(x->box->conn, m->request, &why);
-    else
-        bx_exec_fail(x, &why);
+        return 0;
+    }
+    x->rt->counts.exec_errors += x->state == BX_EXEC_SENT && !x->attached;
+    bx_exec_fail(x, &why);
     return 0;
 }
 

@@ -149,18 +149,6 @@ static void exec_launch(struct CExecutionHandle *x)
     }
 }
 
-static int exec_enter(struct CBoxHandle *box, struct bx_err *err)
-{
-    int r = bx_enter(box->rt, err);
-
-    if (r == 0 && box->stopped) {
-        bx_leave(box->rt);
-        r = bx_fail(err, BX_ESTOPPED, 0,
-                    "Handle invalidated after stop(). Use runtime.get() to get a new handle.");
-    }
-    return r;
-}
-
 BoxliteErrorCode boxlite_box_exec_post(CBoxHandle *box, const BoxliteCommand *command,
                                        const BoxliteExecOptions *options, CBoxExecCb cb, void *user_data,
                                        CBoxliteError *out_error)
@@ -171,7 +159,7 @@ BoxliteErrorCode boxlite_box_exec_post(CBoxHandle *box, const BoxliteCommand *co
 
     if (!box || !command || !cb)
         return bx_api_invalid(out_error, "%s is NULL", !box ? "box" : !command ? "command" : "cb");
-    if (exec_enter(box, &err) < 0)
+    if (bx_handle_enter(box, &err) < 0)
         return bx_api_error(out_error, &err);
     op = bx_op_new(box->rt, BX_OP_EXEC, (union bx_op_cb){.exec = cb}, user_data, &err);
     if (op)
@@ -203,7 +191,7 @@ BoxliteErrorCode boxlite_box_exec(CBoxHandle *box, const BoxliteCommand *command
         bx_fail(&err, BX_ERESOURCE, errno, "run a command");
         return bx_api_error(out_error, &err);
     }
-    if (exec_enter(box, &err) < 0)
+    if (bx_handle_enter(box, &err) < 0)
         return bx_api_error(out_error, &err);
     rt = box->rt;
     op = bx_op_new(rt, BX_OP_SYNC, (union bx_op_cb){0}, NULL, &err);
@@ -299,7 +287,7 @@ BoxliteErrorCode boxlite_box_attach_execution(CBoxHandle *box, const char *execu
         return bx_api_invalid(out_error, "%s is NULL", !box ? "box" : "cb");
     if (execution_id && (!*execution_id || strlen(execution_id) > 63))
         return bx_api_invalid(out_error, "execution_id: must have 1 to 63 characters");
-    if (exec_enter(box, &err) < 0)
+    if (bx_handle_enter(box, &err) < 0)
         return bx_api_error(out_error, &err);
     op = bx_op_new(box->rt, BX_OP_EXEC, (union bx_op_cb){.exec = cb}, user_data, &err);
     if (op && attach_locked(box->box, execution_id, op, &why) < 0)

@@ -10,6 +10,8 @@
 #include "runtime/box.h"
 #include "runtime/conn.h"
 #include "runtime/exec.h"
+#include "runtime/job.h"
+#include "runtime/live.h"
 
 #define STOP_GRACE_MS        5000
 #define STOP_DEADLINE        (20 * BX_SEC)
@@ -30,7 +32,9 @@ int bx_box_want_up(struct bx_box *b, bool implicit, struct bx_err *err)
 {
     if (b->gone)
         return bx_fail(err, BX_ENOTFOUND, 0, "%s", b->id);
-    if (b->down_wanted && b->phase != BX_PHASE_IDLE)
+    if (b->rt->closing) /* for who waited until it was down */
+        return bx_fail(err, BX_ESTOPPED, 0, "the runtime was shut down");
+    if (b->down_wanted && b->phase != BX_PHASE_IDLE && !b->restart_ops.first)
         return bx_fail(err, BX_ESTATE, 0, "box %s is being stopped", b->id);
     if (b->phase == BX_PHASE_IDLE)
         return bx_start_begin(b, implicit, err);
@@ -44,12 +48,25 @@ static void answer_up(struct bx_box *b, const struct bx_err *err)
     bx_op_list_answer(&b->up_ops, err);
 }
 
+/* Between its end and its next start the box is nobody else's: another program that sees it down would remove one
+ * that is to go when it stops. It goes on as what it was, detached or not. */
+static void keep_for_restart(struct bx_box *b)
+{
+    struct bx_err ignored;
+
+    if (bx_box_dir(b, &ignored) >= 0 && b->restart_fd < 0)
+        b->restart_fd = bx_lock_try(b->dir_fd, "start.lock");
+    b->detach = b->detach || b->info.detached;
+}
+
 /* Stop goes as a request; its answer is the end of the link. */
 static int send_stop(struct bx_box *b, struct bx_err *err)
 {
     boxlite_BoxStop stop = boxlite_BoxStop_init_zero;
     int r;
 
+    if (b->restart_ops.first)
+        keep_for_restart(b);
     stop.request = bx_conn_request(b->conn, NULL, NULL);
     stop.grace_ms = STOP_GRACE_MS;
     stop.force = b->down_forced;
@@ -78,8 +95,11 @@ int bx_box_is_up(struct bx_box *b, struct bx_err *err)
         struct bx_err why = BX_ERR_INIT;
 
         bx_fail(&why, BX_ESTOPPED, 0, "the box was stopped");
-        answer_up(b, &why);
-        fail_waiting_execs(b, &why);
+        if (!b->restart_ops.first) {
+            answer_up(b, &why);
+            fail_waiting_execs(b, &why);
+        }
+        bx_live_up(b);
         return send_stop(b, err);
     }
     if (started && b->main_argv) {
@@ -95,6 +115,7 @@ int bx_box_is_up(struct bx_box *b, struct bx_err *err)
     }
     if (!b->main_pending)
         answer_up(b, NULL);
+    bx_live_up(b);
     bx_conn_flush(b->conn);
     return 0;
 }
@@ -124,8 +145,10 @@ void bx_box_start_failed(struct bx_box *b, const struct bx_err *err)
     b->start = NULL;
     b->phase = BX_PHASE_IDLE;
     b->main_pending = false;
+    b->rt->counts.failed += err->code != BX_ESTOPPED && err->code != BX_ENOTFOUND;
     answer_up(b, err);
     fail_waiting_execs(b, err);
+    bx_live_down(b, NULL);
     if (b->down_wanted && bx_settle_start(b, true, &ignored) < 0)
         bx_box_is_down(b, &ignored);
     bx_shutdown_check(b->rt);
@@ -147,11 +170,13 @@ void bx_box_lost(struct bx_box *b, const struct bx_err *why)
         bx_box_start_failed(b, why);
     } else { /* it ran, or another program's was just ending: who waits is served by the next start */
         b->phase = BX_PHASE_ENDING;
+        b->rt->counts.failed += was_up && why->code != BX_ESTOPPED;
+        bx_live_down(b, NULL);
         if (b->main_pending)
             bx_box_main_started(b, why);
         for (x = b->execs; x; x = next) {
             next = x->next;
-            if (was_up || x->state != BX_EXEC_WAITING)
+            if (x->state != BX_EXEC_WAITING || (was_up && !b->restart_ops.first))
                 bx_exec_fail(x, why); /* those that have ended stay as they are */
         }
         if (bx_settle_start(b, true, &err) < 0)
@@ -160,7 +185,7 @@ void bx_box_lost(struct bx_box *b, const struct bx_err *why)
     bx_box_unref(b);
 }
 
-void bx_box_want_down(struct bx_box *b, bool force)
+static void want_down(struct bx_box *b, bool force)
 {
     bool more = force && !b->down_forced;
     struct bx_err why = BX_ERR_INIT, *err = &why;
@@ -187,9 +212,36 @@ void bx_box_want_down(struct bx_box *b, bool force)
         bx_box_is_down(b, err);
 }
 
+void bx_box_want_down(struct bx_box *b, bool force)
+{
+    struct bx_err why = BX_ERR_INIT;
+
+    bx_fail(&why, BX_ESTOPPED, 0, "the box was stopped");
+    bx_op_list_answer(&b->restart_ops, &why); /* the later wish counts */
+    want_down(b, force);
+}
+
+int bx_box_restart(struct bx_box *b, struct bx_op *op, struct bx_err *err)
+{
+    if (b->gone)
+        return bx_fail(err, BX_ENOTFOUND, 0, "%s", b->id);
+    if (b->down_wanted && !b->restart_ops.first)
+        return bx_fail(err, BX_ESTATE, 0, "box %s is being stopped", b->id);
+    if (b->phase == BX_PHASE_STARTING || b->phase == BX_PHASE_ENDING) { /* this start, or the next, is anew */
+        bx_op_list_add(&b->up_ops, op);
+        if (b->phase == BX_PHASE_STARTING)
+            bx_start_explicit(b);
+        return 0;
+    }
+    bx_op_list_add(&b->restart_ops, op);
+    want_down(b, false);
+    return 0;
+}
+
 void bx_box_is_down(struct bx_box *b, const struct bx_err *err)
 {
     struct bx_err failed = BX_ERR_INIT;
+    struct bx_op *op;
 
     bx_box_ref(b);
     bx_settle_free(b->settle);
@@ -198,7 +250,12 @@ void bx_box_is_down(struct bx_box *b, const struct bx_err *err)
     b->down_wanted = b->down_forced = b->stop_sent = b->owned = false;
     if (err && b->remove)
         b->remove = false;
+    b->restart_fd = bx_close(b->restart_fd);
     bx_op_list_answer(&b->down_ops, err);
+    if (err)
+        bx_op_list_answer(&b->restart_ops, err);
+    while ((op = bx_op_list_take(&b->restart_ops)))
+        bx_op_list_add(&b->up_ops, op);
     if (b->up_ops.first || b->execs) {
         bool waiting = b->up_ops.first != NULL;
         struct CExecutionHandle *x;

@@ -69,6 +69,10 @@ static void op_drop_result(struct bx_op *op)
     case BX_OP_PRUNED:
         bx_prune_result_free(op->result);
         break;
+    case BX_OP_BOX_METRICS:
+    case BX_OP_RUNTIME_METRICS:
+        free(op->result);
+        break;
     case BX_OP_PLAIN:
     case BX_OP_WAIT:
         break;
@@ -121,6 +125,14 @@ static void op_call(struct bx_op *op, CBoxliteError *e)
     case BX_OP_PRUNED:
         op->cb.pruned(op->result, e, op->ud);
         bx_prune_result_free(op->result);
+        break;
+    case BX_OP_BOX_METRICS:
+        op->cb.box_metrics(op->result, e, op->ud);
+        free(op->result);
+        break;
+    case BX_OP_RUNTIME_METRICS:
+        op->cb.runtime_metrics(op->result, e, op->ud);
+        free(op->result);
         break;
     case BX_OP_SYNC:
         break;

@@ -68,6 +68,8 @@ enum bx_op_kind {
     BX_OP_IMAGE_LIST, /* (list, error, ud) */
     BX_OP_INFO,       /* (facts, error, ud) */
     BX_OP_PRUNED,     /* (result, error, ud): the result is borrowed */
+    BX_OP_BOX_METRICS, /* (metrics, error, ud): borrowed, likewise below */
+    BX_OP_RUNTIME_METRICS,
     BX_OP_SYNC,       /* none: somebody waits for `done` */
 };
 
@@ -83,6 +85,8 @@ union bx_op_cb {
     CBoxImageListCb image_list;
     CBoxliteInfoCb info;
     CImagePruneCb pruned;
+    CBoxMetricsCb box_metrics;
+    CRuntimeMetricsCb runtime_metrics;
 };
 
 struct bx_op {
@@ -166,6 +170,10 @@ struct CBoxliteRuntime {
     struct bx_op *shutdown_op;
     struct bx_source *shutdown_timer;
     bool shutdown_forced;
+    struct { /* since it was opened */
+        uint64_t created, failed;       /* boxes */
+        uint64_t commands, exec_errors; /* that it ran, or could not */
+    } counts;
 
     CRuntimeProgressCb progress_cb;
     void *progress_ud;

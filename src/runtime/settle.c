@@ -208,7 +208,8 @@ static void settle_finish(struct bx_settle *s)
         return;
     }
     if (r == 0) {
-        remove = remove || ((ACTIVE_STATES & 1u << row.state) && bx_options_remove_on_stop(b->options));
+        remove = remove || ((ACTIVE_STATES & 1u << row.state) && !b->restart_ops.first &&
+                            bx_options_remove_on_stop(b->options));
         r = bx_settle_row(b->rt, &row, b->dir_fd, &err);
     }
     if (r >= 0 && remove) {
@@ -266,6 +267,17 @@ static void settle_on_lock(void *ud, int fd, const struct bx_err *err)
     settle_end(s, &why);
 }
 
+/* Does another supervisor hold the lock than the one we lost? Then somebody has started the box again since. */
+static bool another_run(struct bx_box *b)
+{
+    struct bx_box_row row = {0};
+    bool other = bx_store_box_get(b->rt->store, b->id, &row, NULL) >= 0 && (ACTIVE_STATES & 1u << row.state) &&
+                 row.pid != 0 && b->info.shim_pid != 0 && (uint32_t)row.pid != b->info.shim_pid;
+
+    bx_box_row_done(&row);
+    return other;
+}
+
 /* start.lock is ours: nobody starts it. Does it run? */
 static int settle_look(struct bx_settle *s, struct bx_err *err)
 {
@@ -279,6 +291,13 @@ static int settle_look(struct bx_settle *s, struct bx_err *err)
     }
     if (fd != -EWOULDBLOCK)
         return bx_fail(err, BX_ESTORAGE, -fd, "lock box %s", b->id);
+    if (s->after_loss && another_run(b)) {
+        s->after_loss = false;
+        if (!b->remove) { /* ours has ended, and was settled by who started the next */
+            settle_end(s, NULL);
+            return 0;
+        }
+    }
     if (s->after_loss) {
         s->wait =
             bx_lock_wait(b->rt, b->dir_fd, "lock", bx_now() + SHIM_END_DEADLINE, settle_on_lock, s, err);
@@ -321,7 +340,8 @@ int bx_settle_start(struct bx_box *b, bool after_loss, struct bx_err *err)
         settle_finish(s);
         return 0;
     }
-    r = bx_lock_try(b->dir_fd, "start.lock");
+    r = b->restart_fd >= 0 ? b->restart_fd : bx_lock_try(b->dir_fd, "start.lock");
+    b->restart_fd = -1;
     if (r >= 0) {
         s->start_fd = r;
         r = settle_look(s, err);

@@ -73,6 +73,7 @@ struct bx_start {
     uint64_t tsc_khz;
     struct bx_machine machine;
     bool rooted;        /* it begins at its image's template */
+    int64_t began, at_image, at_engine, at_spawn; /* bx_now() of the first step of each stage */
     bool image_refused; /* ... which did not do */
     bool image_wanted;  /* ... which is not there yet */
 };
@@ -96,6 +97,17 @@ void bx_start_free(struct bx_start *s)
     bx_close(s->lock_fd);
     free(s->disk);
     free(s);
+}
+
+static void first(int64_t *at)
+{
+    if (*at == 0)
+        *at = bx_now();
+}
+
+static unsigned us_between(int64_t from, int64_t to)
+{
+    return (unsigned)BX_MIN((to - from) / 1000, (int64_t)UINT32_MAX);
 }
 
 void bx_start_explicit(struct bx_box *b)
@@ -167,6 +179,7 @@ int bx_start_begin(struct bx_box *b, bool implicit, struct bx_err *err)
         return bx_fail(err, BX_ERESOURCE, ENOMEM, "start box %s", b->id);
     s->box = b;
     s->implicit = implicit;
+    s->began = bx_now();
     s->lock_fd = -1;
     /* Through the loop also when the lock is free: whoever asked is told by an event, never from within its
      * call. */
@@ -278,6 +291,7 @@ static void step_image(struct bx_start *s)
     struct bx_err err = BX_ERR_INIT;
     char digest[80];
 
+    first(&s->at_image);
     if (find_disk(s, digest, sizeof(digest), &err) < 0) {
         if (!pull_image(s, &err))
             bx_box_start_failed(s->box, &err);
@@ -334,6 +348,7 @@ static void step_engine(struct bx_start *s)
     struct bx_err err = BX_ERR_INIT;
     bool tcg;
 
+    first(&s->at_engine);
     if (!choice || bx_streq(choice, "auto"))
         choice = usual;
     tcg = bx_streq(choice, "tcg");
@@ -545,6 +560,9 @@ static int plan_box(struct bx_start *s, struct bx_shim_plan *p, struct bx_err *e
     p->grow = p->disk_size > s->base_size;
     p->capabilities = DEFAULT_CAPABILITIES;
     p->readonly_proc = true;
+    p->setup_us = us_between(s->began, s->at_image);
+    p->image_us = us_between(s->at_image, s->at_engine);
+    p->template_us = us_between(s->at_engine, s->at_spawn);
     p->box_dir = bx_strf("%s/boxes/%s", rt->home, s->box->id);
     p->base_disk = bx_strf("%s/disks/%s", rt->home, s->disk);
     if (!p->box_dir || !p->base_disk || bx_plan_text(&p->box_id, s->box->id) ||
@@ -587,6 +605,7 @@ static int launch(struct bx_start *s, struct bx_err *err)
 
     if ((r = main_argv(s, err)) < 0 || (r = plan_box(s, &plan, err)) < 0)
         return r;
+    plan.config_us = us_between(s->at_spawn, bx_now());
     if (unlinkat(b->dir_fd, "exit.json", 0) < 0 && errno != ENOENT)
         return bx_fail(err, BX_ESTORAGE, errno, "start box %s", b->id);
     r = spawn_shim(s, &plan, fds, err);
@@ -602,6 +621,8 @@ static int launch(struct bx_start *s, struct bx_err *err)
 static void step_spawn(struct bx_start *s)
 {
     struct bx_err err = BX_ERR_INIT;
+
+    s->at_spawn = bx_now(); /* the last time: a template that had to be made again is part of its stage */
 
     if (launch(s, &err) < 0)
         bx_box_start_failed(s->box, &err);

@@ -109,6 +109,8 @@ static int guest_hello(struct box *b, const uint8_t *p, size_t len, struct bx_er
         return bx_fail(err, BX_ERPC, 0,
                        "the agent speaks version %u of the box protocol, this shim version %d",
                        hello.pb.version, BX_WIRE_VERSION);
+    for (const char *f = bx_strs_first(&hello.features); f; f = bx_strs_next(&hello.features, f))
+        b->guest_has_figures = b->guest_has_figures || bx_streq(f, "figures");
     b->guest_hello = true;
     b->t_hello = bx_now();
     return 0;
@@ -182,6 +184,7 @@ static int on_guest_message(void *ud, uint16_t type, const uint8_t *p, size_t le
     struct box *b = ud;
     struct bx_err why = BX_ERR_INIT;
     boxlite_Stopped stopped;
+    boxlite_Pong pong;
     int r;
 
     if (!b->guest_hello && type != BX_MSG_HELLO)
@@ -198,8 +201,12 @@ static int on_guest_message(void *ud, uint16_t type, const uint8_t *p, size_t le
         if (r == 0)
             box_stopped(b, stopped.forced);
         return r;
-    case BX_MSG_PONG: /* that something came is what counts */
-    case BX_MSG_OK:
+    case BX_MSG_PONG:
+        r = bx_msg_decode(type, p, len, &pong, err);
+        if (r == 0)
+            figures_pong(b, &pong);
+        return r;
+    case BX_MSG_OK: /* that something came is what counts */
         return 0;
     default:
         bx_fail(&why, BX_EUNSUPPORTED, 0, "message %s is not known here", bx_msg_type_name(type));
@@ -551,6 +558,8 @@ static int set_up_rest(struct box *b, struct bx_err *err)
     int r = health_init(b, err);
 
     if (r == 0)
+        r = figures_init(b, err);
+    if (r == 0)
         r = clients_listen(b, err);
     b->smaps_fd = open("/proc/self/smaps_rollup",
                        O_RDONLY | O_CLOEXEC); /* without it the figure lacks the shim's share */
@@ -568,6 +577,7 @@ static void box_done(struct box *b)
         client_remove(b->clients, NULL);
     bx_conn_done(&b->guest);
     health_done(b);
+    figures_done(b);
     b->listener = bx_source_remove(b->listener);
     b->settle = bx_source_remove(b->settle);
     b->deadline = bx_source_remove(b->deadline);

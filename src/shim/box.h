@@ -6,6 +6,7 @@
  *   ending.c   stop, failure, exit record, farewell to the clients
  *   clients.c  the socket, who may connect, messages about the box
  *   health.c   is the agent alive; the guest's clock
+ *   figures.c  what the box takes, as the agent counts it
  *   mux.c      streams
  *
  * Phases go forward only:
@@ -39,6 +40,7 @@ struct client {
     const char *drop;                 /* to be removed, and why */
     uint32_t stops[CLIENT_STOPS_MAX]; /* its BoxStop requests, answered at the end */
     unsigned n_stops;
+    unsigned asks; /* BoxInfoGet requests that wait for the agent's figures */
 };
 
 struct box {
@@ -74,6 +76,12 @@ struct box {
     int64_t last_rx;
     bool ping_sent;
     uint64_t ping_token;
+
+    /* figures */
+    bool guest_has_figures;
+    uint64_t figures_token; /* of the Ping that was not answered yet; 0: none */
+    struct bx_source *figures_late;
+    boxlite_Figures guest_figures;
 
     /* end */
     bool qemu_dead;
@@ -137,5 +145,12 @@ void health_started(struct box *b); /* Ready: from now on the clock is kept */
 void health_settle(struct box *b);
 void health_heard(struct box *b); /* something came from the guest */
 void health_done(struct box *b);
+
+/* figures.c */
+int figures_init(struct box *b, struct bx_err *err);
+/* Answers a BoxInfoGet, with the agent's figures if it gives them soon. */
+void figures_ask(struct client *c);
+void figures_pong(struct box *b, const boxlite_Pong *pong);
+void figures_done(struct box *b);
 
 #endif

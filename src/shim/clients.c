@@ -252,7 +252,7 @@ int clients_message(struct client *c, uint16_t type, const uint8_t *p, size_t le
         return bx_fail(err, BX_ERPC, 0, "%s before Hello", bx_msg_type_name(type));
     switch (type) {
     case BX_MSG_BOX_INFO_GET:
-        clients_send_info(c->b, c, true);
+        figures_ask(c);
         return 0;
     case BX_MSG_BOX_STOP:
         return client_box_stop(c, p, len, err);
@@ -304,8 +304,15 @@ void clients_send_info(struct box *b, struct client *c, bool figures)
                          .shim_pid = (uint32_t)getpid(),
                          .execs_total = n.execs_total,
                          .execs_running = n.execs_running,
+                         .exec_errors = n.exec_errors,
+                         .bytes_sent = n.bytes_in,
+                         .bytes_received = n.bytes_out,
                          .clients = n.clients,
-                         .detached = b->plan->detached};
+                         .detached = b->plan->detached,
+                         .setup_us = b->plan->setup_us,
+                         .image_us = b->plan->image_us,
+                         .template_us = b->plan->template_us,
+                         .config_us = b->plan->config_us};
     struct bx_err err = BX_ERR_INIT;
 
     snprintf(i.engine, sizeof(i.engine), "%s", b->plan->engine);
@@ -320,10 +327,12 @@ void clients_send_info(struct box *b, struct client *c, bool figures)
         i.spawn_us = (uint32_t)((exec - b->t_begin) / 1000);
         i.restore_us = b->t_hello ? (uint32_t)((b->t_hello - exec) / 1000) : 0;
         i.start_us = b->t_ready ? (uint32_t)((b->t_ready - b->t_hello) / 1000) : 0;
+        i.uptime_ms = b->t_ready ? (uint32_t)((bx_now() - b->t_ready) / BX_MSEC) : 0;
     }
     if (figures) {
         i.cpu_ns += own_cpu();
         i.memory_bytes += own_memory(b);
+        i.guest = b->guest_figures;
     }
     if (bx_msg_send(bx_mux_client_link(c->mc), BX_MSG_BOX_INFO, 0, &i, &err) < 0)
         c->drop = "it does not read";

@@ -255,5 +255,8 @@ struct bx_mux_counts bx_mux_counts(const struct bx_mux *m)
         .streams = m->n_streams,
         .execs_total = m->execs_total,
         .execs_running = m->execs_running,
+        .exec_errors = m->exec_errors,
+        .bytes_in = m->bytes_in,
+        .bytes_out = m->bytes_out,
     };
 }

@@ -88,6 +88,9 @@ struct bx_mux_counts {
     unsigned streams;
     unsigned execs_total;   /* that were started */
     unsigned execs_running; /* of those with an open stream */
+    unsigned exec_errors;   /* that could not be */
+    uint64_t bytes_in;      /* stdin of all of them */
+    uint64_t bytes_out;     /* their output, as far as somebody has it sent */
 };
 struct bx_mux_counts bx_mux_counts(const struct bx_mux *m);
 

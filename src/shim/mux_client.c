@@ -42,11 +42,15 @@ static int client_exec(struct bx_mux_client *c, uint32_t cs, const uint8_t *p, s
     struct stream *s;
     int r = bx_msg_decode_exec(p, len, &arena, &exec, &why);
 
-    if (r == -BX_EINVALID)
+    if (r == -BX_EINVALID) {
+        c->m->exec_errors++;
         return mux_error_to_client(c, cs, &why);
+    }
     if (r < 0)
         return bx_fail(err, BX_ERPC, 0, "%s", why.msg);
     r = open_stream(c, cs, &s, err);
+    if (r == 0 && !s)
+        c->m->exec_errors++;
     if (r < 0 || !s)
         return r;
     s->exec = true;
@@ -185,6 +189,7 @@ static int on_client_data(struct bx_link *l, uint32_t cs, unsigned lane, const u
     /* Room is kept by bx_mux_may_read: this fails for want of memory only. */
     if (bx_link_send_data(&c->m->guest, s->gs, lane, data, len) < 0)
         return bx_fail(err, BX_ERESOURCE, ENOMEM, "stdin");
+    c->m->bytes_in += len;
     return 0;
 }
 

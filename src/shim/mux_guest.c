@@ -94,6 +94,7 @@ static int guest_error(struct bx_mux *m, struct stream *s, const uint8_t *p, siz
         return 0;
     }
     /* The stream is over. */
+    m->exec_errors += s->exec && s->opening;
     if (s->c) {
         mux_ordered_to_client(s->c, BX_MSG_ERROR, 0, s->cs, p, len);
         if (s->gs == m->main_gs)
@@ -169,6 +170,7 @@ static int on_guest_data(struct bx_link *l, uint32_t gs, unsigned lane, const ui
         return 0;
     if (lane == BX_LANE_STDIN || bx_lane_receive(&s->lanes[lane], len) < 0)
         return bx_fail(err, BX_ERPC, 0, "output on lane %u that was not allowed", lane);
+    m->bytes_out += len;
     if (s->c) {
         mux_ordered_to_client(s->c, BX_MSG_DATA, lane, s->cs, data, len);
         if (s->held[lane] > 0 && !s->c->holding)

@@ -58,6 +58,8 @@ struct bx_mux {
     unsigned pending;
     unsigned execs_total;
     unsigned execs_running;
+    unsigned exec_errors;
+    uint64_t bytes_in, bytes_out;
     size_t backlog;
 };
 

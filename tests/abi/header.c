@@ -22,6 +22,11 @@ CHECK(command, offsetof(BoxliteCommand, argc) == 16 && offsetof(BoxliteCommand, 
 CHECK(box_info, offsetof(CBoxInfo, running) == 32 && offsetof(CBoxInfo, auto_stop) == 48 &&
                     offsetof(CBoxInfo, created_at) == 64 && offsetof(CBoxInfo, network) == 72 &&
                     offsetof(CBoxInfo, started_at) == 80 && sizeof(CBoxInfo) == 88);
+CHECK(box_metrics, offsetof(CBoxMetrics, memory_bytes) == 8 && offsetof(CBoxMetrics, commands_executed) == 16 &&
+                       offsetof(CBoxMetrics, bytes_sent) == 24 && offsetof(CBoxMetrics, create_duration_ms) == 40 &&
+                       offsetof(CBoxMetrics, network_bytes_sent) == 56 &&
+                       offsetof(CBoxMetrics, network_tcp_connections) == 72 && sizeof(CBoxMetrics) == 80);
+CHECK(runtime_metrics, offsetof(CRuntimeMetrics, total_exec_errors) == 16 && sizeof(CRuntimeMetrics) == 20);
 CHECK(image_info, offsetof(CImageInfo, cached_at) == 32 && offsetof(CImageInfo, has_size) == 48 &&
                       sizeof(CImageInfo) == 56);
 CHECK(pull, offsetof(CImagePullResult, layer_count) == 16);

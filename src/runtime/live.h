@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * live.h - what a box that runs says of itself (private).
+ *
+ * Who asks is served over the link that this runtime has to the box, else one is made; a box that does not run, or does
+ * not answer, is answered for from its row.
+ */
+#ifndef BX_RUNTIME_LIVE_H
+#define BX_RUNTIME_LIVE_H
+
+#include "runtime/box.h"
+
+/* The link is up: who waited for it asks now. */
+void bx_live_up(struct bx_box *b);
+/* There will be none: they are answered without. `why`: with this error instead. */
+void bx_live_down(struct bx_box *b, const struct bx_err *why);
+
+/* metrics.c: answers from b->info when `live`. */
+void bx_metrics_answer(struct bx_op *op, struct bx_box *b, bool live);
+/* A BoxInfo with figures has come: the processor time since the one before it. */
+void bx_metrics_sample(struct bx_box *b);
+/* Posts a call that is answered with what the box says. */
+BoxliteErrorCode bx_live_post(CBoxHandle *box, enum bx_op_kind kind, union bx_op_cb cb, void *user_data,
+                              CBoxliteError *out_error);
+
+#endif

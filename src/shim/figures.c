@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * figures.c - what the box takes: asked of the agent by Ping, for the answer to BoxInfoGet.
+ *
+ * Who asks waits for the agent, but not long: one that is busy, stopped or older answers late or never, and then
+ * the host's own figures go out alone.
+ */
+#include "base/clock.h"
+#include "base/str.h"
+#include "shim/box.h"
+
+#define PATIENCE (500 * BX_MSEC)
+#define ASKS_MAX 64 /* of one client at a time; more are answered at once, without the agent */
+
+static void answer_all(struct box *b)
+{
+    b->figures_token = 0;
+    bx_timer_set(b->figures_late, 0);
+    for (struct client *c = b->clients; c; c = c->next)
+        for (; c->asks > 0; c->asks--)
+            if (b->phase != BOX_GONE) /* BoxGone was the last message */
+                clients_send_info(b, c, true);
+    b->guest_figures = (boxlite_Figures)boxlite_Figures_init_zero;
+    box_touch(b);
+}
+
+static void on_late(struct bx_source *s, void *ud)
+{
+    (void)s;
+    answer_all(ud);
+}
+
+int figures_init(struct box *b, struct bx_err *err)
+{
+    b->figures_late = bx_loop_add_timer(b->loop, on_late, b);
+    return b->figures_late ? 0 : bx_fail(err, BX_ERESOURCE, 0, "timer");
+}
+
+void figures_done(struct box *b)
+{
+    b->figures_late = bx_source_remove(b->figures_late);
+}
+
+void figures_ask(struct client *c)
+{
+    struct box *b = c->b;
+    boxlite_Ping ping = {.figures = true};
+
+    if (b->phase != BOX_RUNNING || !b->guest_has_figures || c->asks == ASKS_MAX) {
+        clients_send_info(b, c, true);
+        return;
+    }
+    c->asks++;
+    if (b->figures_token != 0)
+        return; /* asked already */
+    bx_random(&ping.token, sizeof(ping.token));
+    ping.token |= 1; /* not 0, which is "none" */
+    b->figures_token = ping.token;
+    bx_timer_after(b->figures_late, PATIENCE);
+    if (bx_msg_send(bx_mux_guest(b->mux), BX_MSG_PING, 0, &ping, NULL) < 0)
+        answer_all(b);
+    box_touch(b);
+}
+
+void figures_pong(struct box *b, const boxlite_Pong *pong)
+{
+    if (b->figures_token == 0 || pong->token != b->figures_token)
+        return;
+    b->guest_figures = pong->figures;
+    answer_all(b);
+}
