@@ -310,7 +310,7 @@ BOXLITE_API const char *boxlite_version(void);
 
 /* Does this library have the named part? Names are added, never removed; unknown names give 0. Extension.
  * 0.1.0: "runtime_fd", "exec_post", "attach", "stdin_writable", "image_load", "image_store", "image_save", "image_pull",
- * "info", "engine", "progress", "pull_progress", "metrics", "restart". */
+ * "info", "engine", "progress", "pull_progress", "metrics", "restart", "image_import". */
 BOXLITE_API int boxlite_has_feature(const char *name);
 
 /*
@@ -724,6 +724,36 @@ BOXLITE_API BoxliteErrorCode boxlite_image_pull(CBoxliteImageHandle *images, con
 BOXLITE_API BoxliteErrorCode boxlite_image_load(CBoxliteImageHandle *images, const char *path,
                                                 const char *name, CBoxImagePullCb cb, void *user_data,
                                                 CBoxliteError *out_error);
+
+/* What an imported image says of its command. Set `size`; NULL and zero say nothing. Extension. */
+typedef struct BoxliteImageImport {
+    size_t size;                   /* sizeof(BoxliteImageImport) */
+    const char *const *cmd;        /* what boxlite_options_set_main runs, behind the entrypoint */
+    const char *const *entrypoint;
+    const char *const *env;        /* "NAME=VALUE" */
+    int32_t cmd_count;
+    int32_t entrypoint_count;
+    int32_t env_count;
+    const char *workdir; /* absolute */
+    const char *user;    /* name|uid[:group|gid] */
+} BoxliteImageImport;
+/* clang-format off */
+#define BOXLITE_IMAGE_IMPORT_INIT { sizeof(BoxliteImageImport), NULL, NULL, NULL, 0, 0, 0, NULL, NULL }
+/* clang-format on */
+
+/*
+ * Makes an image of one layer from an archive of a root file system: a tar, plain or packed with gzip or zstd. Extension.
+ *
+ * `path`: a file or a pipe, which is read to its end; /dev/stdin and /dev/fd/N mean the descriptor itself, from where it stands (also a
+ * socket), and it need not stay open. `reference`: the image's name; when another image has it, that one loses it. `options` may be
+ * NULL. The archive stays as it is, byte for byte, and the image's date is the latest time in it: the same archive and options give the
+ * same image. What is no tar, was cut off, or leads out of itself is refused, and nothing of it is kept. The result is freed
+ * with boxlite_free_image_pull_result. Errors: InvalidArgument (reference, options), Image (no tar, damaged, a limit of layers, not there),
+ * Unsupported (packed otherwise), Storage, ResourceExhausted, Stopped.
+ */
+BOXLITE_API BoxliteErrorCode boxlite_image_import(CBoxliteImageHandle *images, const char *path,
+                                                  const char *reference, const BoxliteImageImport *options,
+                                                  CBoxImagePullCb cb, void *user_data, CBoxliteError *out_error);
 
 /*
  * Writes images as an OCI layout: a folder, or a tar archive of one. Extension.

@@ -141,6 +141,7 @@ int bx_verb_start(int argc, char **argv);
 int bx_verb_stop(int argc, char **argv);
 int bx_verb_rm(int argc, char **argv);
 int bx_verb_load(int argc, char **argv);
+int bx_verb_import(int argc, char **argv);
 int bx_verb_pull(int argc, char **argv);
 int bx_verb_save(int argc, char **argv);
 int bx_verb_images(int argc, char **argv);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * transfer.c - images in and out: `boxlite pull`, `load` and `save`.
+ * transfer.c - images in and out: `boxlite pull`, `load`, `import` and `save`.
  */
 #include "cli/cli.h"
 
@@ -12,6 +12,7 @@
 struct transfer {
     const char *name; /* load */
     bool quiet;
+    BoxliteImageImport import;
     const char *output, *format; /* save */
     char **words;
     int n_words;
@@ -102,6 +103,48 @@ int bx_verb_load(int argc, char **argv)
     if (n != 1)
         return bx_cli_usage("load", n == 0 ? "load what?" : "one path at a time");
     return transfer(load, &t);
+}
+
+static bool import(CBoxliteRuntime *rt, CBoxliteImageHandle *images, const struct transfer *t, struct bx_call *call)
+{
+    const char *path = bx_streq(t->words[0], "-") ? "/dev/stdin" : t->words[0];
+    if (!bx_call_wait(rt, call, boxlite_image_import(images, path, t->words[1], &t->import, keep_result, call, &call->error)))
+        return false;
+    show_result("Imported", call->result, t->quiet);
+    return true;
+}
+
+int bx_verb_import(int argc, char **argv)
+{
+    struct transfer t = {.words = argv + 1, .import = BOXLITE_IMAGE_IMPORT_INIT};
+    const char *entrypoint = NULL;
+    char **env = NULL;
+    const struct bx_opt opts[] = {
+        BX_OPT_STRING(0, "entrypoint", &entrypoint, "PROGRAM", "what the command is given to"),
+        BX_OPT_LIST('e', "env", &env, "NAME=VALUE", "a variable of every command"),
+        BX_OPT_STRING('w', "workdir", &t.import.workdir, "DIR", "directory that commands start in (/)"),
+        BX_OPT_STRING('u', "user", &t.import.user, "USER[:GROUP]", "user that commands run as (root)"),
+        BX_OPT_FLAG('q', "quiet", &t.quiet, "print its id only"),
+        BX_OPT_INCLUDE(bx_cli_global_opts),
+        BX_OPT_END,
+    };
+    int code = 0;
+    int n = bx_cli_parse("import", opts, 0, argc, argv, &code);
+    if (n >= 0 && n < 2)
+        code = bx_cli_usage("import", n == 0 ? "which archive, and by which name?" : "by which name?");
+    else if (n > 0 && bx_streq(argv[1], "-") && isatty(STDIN_FILENO))
+        code = bx_cli_usage("import", "an archive does not come from a terminal: `tar -c . | boxlite import - NAME`");
+    if (n > 0 && code == 0) {
+        t.import.cmd = (const char *const *)(argv + 3);
+        t.import.cmd_count = n - 2;
+        t.import.entrypoint = &entrypoint;
+        t.import.entrypoint_count = entrypoint ? 1 : 0;
+        t.import.env = (const char *const *)env;
+        t.import.env_count = (int32_t)bx_strv_len(env);
+        code = transfer(import, &t);
+    }
+    bx_strv_free(env);
+    return code;
 }
 
 /* --- out --- */

@@ -18,6 +18,12 @@
 #define BX_IMAGE_LAYERS_MAX 512
 #define BX_IMAGE_MANIFESTS_MAX 256
 
+/* Media types of documents that are written here. */
+#define BX_OCI_INDEX    "application/vnd.oci.image.index.v1+json"
+#define BX_OCI_MANIFEST "application/vnd.oci.image.manifest.v1+json"
+#define BX_OCI_CONFIG   "application/vnd.oci.image.config.v1+json"
+#define BX_OCI_LAYER    "application/vnd.oci.image.layer.v1.tar" /* and "+gzip", "+zstd" */
+
 struct bx_descriptor {
     char digest[72];
     char media_type[128];

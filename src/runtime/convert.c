@@ -92,6 +92,19 @@ int bx_image_find(struct CBoxliteRuntime *rt, const char *reference, struct bx_i
     return bx_fail(err, BX_EIMAGE, 0, "no such image: %s", reference);
 }
 
+int bx_image_new_name(const char *text, char **ret, struct bx_err *err)
+{
+    struct bx_reference ref;
+    int r = bx_reference_parse(text, &ref, err);
+
+    if (r < 0)
+        return r;
+    if (ref.digest[0])
+        return bx_fail(err, BX_EINVALID, 0, "a name that is given has no digest: %.200s", text);
+    *ret = bx_reference_canonical(&ref);
+    return *ret ? 0 : bx_fail(err, BX_ERESOURCE, ENOMEM, "name an image");
+}
+
 int bx_image_manifest(struct CBoxliteRuntime *rt, const char *digest, struct bx_manifest *ret,
                       struct bx_err *err)
 {

@@ -17,6 +17,8 @@ bool bx_disk_exists(struct CBoxliteRuntime *rt, const char *disk_name);
  * then of docker.io. -BX_EIMAGE when it is not there. */
 int bx_image_find(struct CBoxliteRuntime *rt, const char *reference, struct bx_image_row *ret,
                   struct bx_err *err);
+/* The full form of a name that an image is to get: heap. -BX_EINVALID: it is none, or has a digest. */
+int bx_image_new_name(const char *text, char **ret, struct bx_err *err);
 /* Manifest, or configuration, of an image from the blob store. */
 int bx_image_manifest(struct CBoxliteRuntime *rt, const char *digest, struct bx_manifest *ret,
                       struct bx_err *err);

@@ -34,19 +34,6 @@ static int tag_locked(struct CBoxliteRuntime *rt, const char *source, const char
     return r;
 }
 
-static int target_name(const char *text, char **ret, struct bx_err *err)
-{
-    struct bx_reference ref;
-    int r = bx_reference_parse(text, &ref, err);
-
-    if (r < 0)
-        return r;
-    if (ref.digest[0])
-        return bx_fail(err, BX_EINVALID, 0, "a name that is given has no digest: %.200s", text);
-    *ret = bx_reference_canonical(&ref);
-    return *ret ? 0 : bx_fail(err, BX_ERESOURCE, ENOMEM, "name an image");
-}
-
 BoxliteErrorCode boxlite_image_tag(CBoxliteImageHandle *images, const char *source, const char *target,
                                    CImageDoneCb cb, void *user_data, CBoxliteError *out_error)
 {
@@ -60,7 +47,7 @@ BoxliteErrorCode boxlite_image_tag(CBoxliteImageHandle *images, const char *sour
                               : !source ? "source"
                               : !target ? "target"
                                         : "cb");
-    if (target_name(target, &canonical, &err) < 0) {
+    if (bx_image_new_name(target, &canonical, &err) < 0) {
         bx_prefix(&err, "target");
         return bx_api_error(out_error, &err);
     }

@@ -25,7 +25,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "host/json.h"
+#include "image/compose.h"
 #include "image/manifest.h"
 #include "image/reference.h"
 #include "runtime/adopt.h"
@@ -35,9 +35,6 @@
 
 #define INDEX_DEPTH_MAX 4
 #define COPY_STEP       (4u * 1024 * 1024)
-#define MANIFEST_TYPE   "application/vnd.oci.image.manifest.v1+json"
-#define CONFIG_TYPE     "application/vnd.oci.image.config.v1+json"
-#define LAYER_TYPE      "application/vnd.oci.image.layer.v1.tar" /* compression is recognised by content */
 
 struct bx_load {
     struct bx_load *next; /* in loads of the runtime, when it is a call's */
@@ -58,6 +55,7 @@ struct bx_load {
     unsigned depth;
     char want[72]; /* blob being fetched */
     struct bx_new_blob blob;
+    struct bx_made_blob *made;
     const struct bx_member *from;
     uint64_t copied;
     void (*then)(struct bx_load *l); /* when it is in the store */
@@ -82,8 +80,9 @@ struct bx_load *bx_load_free(struct bx_load *l)
             break;
         }
     bx_job_kill(l->job);
+    bx_made_blob_free(l->made);
     bx_source_remove(l->turn);
-    bx_new_blob_drop(l->rt, &l->blob);
+    bx_new_blob_drop(&l->blob);
     bx_close(l->dir_fd);
     bx_close(l->spool_fd);
     bx_close(l->lease_fd);
@@ -431,56 +430,47 @@ static void begin_index(struct bx_load *l, const char *text, size_t len)
 
 /* ---- docker save without an index: the manifest it lacks ---- */
 
+/* A member as a blob of the manifest. Compression of layers is recognised by content. */
+static int describe(const struct bx_load *l, const char *name, const char *media_type, struct bx_descriptor *ret, struct bx_err *err)
+{
+    const struct bx_member *m = bx_members_by_name(&l->members, name, true);
+
+    if (!m)
+        return bx_fail(err, BX_EIMAGE, 0, "the archive lacks %.200s", name);
+    *ret = (struct bx_descriptor){.size = m->size};
+    snprintf(ret->media_type, sizeof(ret->media_type), "%s", media_type);
+    snprintf(ret->digest, sizeof(ret->digest), "%s", m->digest);
+    return 0;
+}
+
 static int write_manifest(struct bx_load *l, const struct bx_docker_save_item *item, struct bx_buf *out,
                           struct bx_err *err)
 {
-    const struct bx_member *m = bx_members_by_name(&l->members, item->config, true);
-    struct bx_jw w;
-    size_t i;
-
-    if (!m)
-        return bx_fail(err, BX_EIMAGE, 0, "the archive lacks %.200s", item->config);
-    bx_jw_init(&w, out, false);
-    bx_jw_obj(&w, NULL);
-    bx_jw_u64(&w, "schemaVersion", 2);
-    bx_jw_str(&w, "mediaType", MANIFEST_TYPE);
-    bx_jw_obj(&w, "config");
-    bx_jw_str(&w, "mediaType", CONFIG_TYPE);
-    bx_jw_str(&w, "digest", m->digest);
-    bx_jw_u64(&w, "size", m->size);
-    bx_jw_end(&w);
-    bx_jw_arr(&w, "layers");
-    for (i = 0; item->layers && item->layers[i]; i++) {
-        m = bx_members_by_name(&l->members, item->layers[i], true);
-        if (!m)
-            return bx_fail(err, BX_EIMAGE, 0, "the archive lacks %.200s", item->layers[i]);
-        bx_jw_obj(&w, NULL);
-        bx_jw_str(&w, "mediaType", LAYER_TYPE);
-        bx_jw_str(&w, "digest", m->digest);
-        bx_jw_u64(&w, "size", m->size);
-        bx_jw_end(&w);
-    }
-    bx_jw_end(&w);
-    bx_jw_end(&w);
-    return bx_jw_finish(&w, err);
-}
-
-/* The digest of our manifest: it becomes a blob like any other. */
-static void on_manifest_hashed(void *ud, const char *text, size_t len)
-{
-    struct bx_load *l = ud;
-    struct bx_err err = BX_ERR_INIT;
-    char digest[72];
+    size_t n = bx_strv_len(item->layers), i;
+    bx_cleanup_free struct bx_descriptor *layers = calloc(n + 1, sizeof(*layers));
+    struct bx_descriptor config;
     int r;
 
-    l->job = NULL;
-    r = bx_unpack_digest(text, len, "file", digest, NULL, &err);
-    if (r == 0) {
-        snprintf(l->want, sizeof(l->want), "%s", digest);
-        l->then = follow;
-        r = bx_new_blob_publish(l->rt, &l->blob, l->want, &err);
+    if (!layers)
+        return bx_fail(err, BX_ERESOURCE, ENOMEM, "load an image");
+    r = describe(l, item->config, BX_OCI_CONFIG, &config, err);
+    for (i = 0; i < n && r == 0; i++)
+        r = describe(l, item->layers[i], BX_OCI_LAYER, &layers[i], err);
+    return r < 0 ? r : bx_compose_manifest(&config, layers, n, out, err);
+}
+
+/* The digest of our manifest: it is a blob like any other. */
+static void on_manifest_made(void *ud, const char *digest, const struct bx_err *err)
+{
+    struct bx_load *l = ud;
+
+    l->made = NULL;
+    if (err) {
+        load_end(l, err);
+        return;
     }
-    fetched(l, r, &err);
+    snprintf(l->want, sizeof(l->want), "%s", digest);
+    follow(l);
 }
 
 static const struct bx_docker_save_item *choose_item(const struct bx_load *l, const struct bx_docker_save *save)
@@ -499,7 +489,6 @@ static int begin_docker(struct bx_load *l, const char *json, size_t len, bool on
     bx_cleanup_buf struct bx_buf text = BX_BUF_INIT(BX_IMAGE_JSON_MAX);
     const struct bx_docker_save_item *item;
     struct bx_docker_save save = {0};
-    bx_cleanup_close int in = -1;
     int r = bx_docker_save_parse(json, len, &save, err);
 
     if (r < 0)
@@ -512,14 +501,8 @@ static int begin_docker(struct bx_load *l, const char *json, size_t len, bool on
     bx_docker_save_done(&save);
     if (r < 0 || only_name)
         return r;
-    in = bx_memfd_sealed("manifest", bx_buf_data(&text), bx_buf_len(&text));
-    if (in < 0)
-        return bx_fail(err, BX_ERESOURCE, -in, "load an image");
-    r = bx_new_blob_open(l->rt, &l->blob, err);
-    if (r < 0)
-        return r;
-    l->job = bx_unpack_start(l->rt, "hash", in, l->blob.fd, BX_IMAGE_JSON_MAX, on_manifest_hashed, l, err);
-    return l->job ? 0 : -err->code;
+    l->made = bx_made_blob_start(l->rt, bx_buf_data(&text), bx_buf_len(&text), on_manifest_made, l, err);
+    return l->made ? 0 : -err->code;
 }
 
 static void on_scanned(void *ud, const char *text, size_t len)

@@ -15,6 +15,7 @@
 #include "runtime/box.h"
 #include "runtime/collect.h"
 #include "runtime/engine.h"
+#include "runtime/import.h"
 #include "runtime/job.h"
 #include "runtime/load.h"
 #include "runtime/pull.h"
@@ -380,6 +381,7 @@ void boxlite_runtime_free(CBoxliteRuntime *rt)
     rt->closing = true;
     bx_loads_end(rt);
     bx_saves_end(rt);
+    bx_imports_end(rt);
     bx_pulls_end(rt, "the runtime was freed");
     bx_collects_end(rt);
     bx_boxes_end(rt); /* connections close: boxes that are not detached end by it */

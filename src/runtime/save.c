@@ -28,8 +28,6 @@
 #define INDEX_MAX      (4u * 1024 * 1024)
 #define IMAGES_MAX     256 /* in an index, as many as are read back */
 #define LAYOUT_TEXT    "{\"imageLayoutVersion\":\"1.0.0\"}"
-#define INDEX_TYPE     "application/vnd.oci.image.index.v1+json"
-#define MANIFEST_TYPE  "application/vnd.oci.image.manifest.v1+json"
 #define DOCKER_TYPE    "application/vnd.docker.distribution.manifest.v2+json"
 #define DOCKER_CONFIG  "application/vnd.docker.container.image.v1+json"
 
@@ -115,7 +113,7 @@ static int add_image(struct save *s, const struct bx_image_row *row, struct bx_e
         snprintf(image->media_type, sizeof(image->media_type), "%s", a.manifest.media_type);
     else
         snprintf(image->media_type, sizeof(image->media_type), "%s",
-                 bx_streq(a.manifest.config.media_type, DOCKER_CONFIG) ? DOCKER_TYPE : MANIFEST_TYPE);
+                 bx_streq(a.manifest.config.media_type, DOCKER_CONFIG) ? DOCKER_TYPE : BX_OCI_MANIFEST);
     if ((r = add_blob(s, a.digest, image->size, err)) < 0)
         return r;
     r = add_blob(s, a.manifest.config.digest, a.manifest.config.size, err);
@@ -162,7 +160,7 @@ static int write_index(struct save *s, struct bx_err *err)
     bx_jw_init(&w, &s->index, false);
     bx_jw_obj(&w, NULL);
     bx_jw_u64(&w, "schemaVersion", 2);
-    bx_jw_str(&w, "mediaType", INDEX_TYPE);
+    bx_jw_str(&w, "mediaType", BX_OCI_INDEX);
     bx_jw_arr(&w, "manifests");
     for (i = 0; i < s->n_images; i++) {
         const struct saved_image *image = &s->images[i];
