@@ -26,7 +26,7 @@ import vmlinux
 
 METAPACKAGE = {"amd64": "linux-image-cloud-amd64"}
 # What the agent needs before it has a root: its ports and its disk. ext4 and the 8250 console are built in.
-MODULES = ("virtio_mmio", "virtio_blk", "virtio_console")
+MODULES = ("virtio_mmio", "virtio_blk", "virtio_console", "dummy")
 
 
 class Failed(Exception):
@@ -175,7 +175,7 @@ def read_package(path):
             if m.name.startswith("./boot/vmlinuz-"):
                 release = name[len("vmlinuz-"):]
                 image = members.extractfile(m).read()
-            elif re.search(r"/kernel/drivers/(virtio|block|char)/.*\.ko$", m.name):
+            elif re.search(r"/kernel/drivers/(virtio|block|char)/.*\.ko$|/kernel/drivers/net/dummy\.ko$", m.name):
                 modules[name[:-3].replace("-", "_")] = members.extractfile(m).read()
     tar.stdout.close()
     if tar.wait() != 0:

@@ -10,6 +10,7 @@
 #define BX_STREAMS_MAX 1024                /* streams on one link at a time */
 #define BX_CLIENTS_MAX 64                  /* programs connected to one shim at a time */
 #define BX_WINDOW (1024 * 1024)            /* initial credit of a claimed lane: the round trip at 1 GB/s */
+#define BX_CONN_WINDOW (128 * 1024)        /* the same of a connection, of which a box may have a thousand */
 #define BX_KEEP_HEAD (512 * 1024)          /* unclaimed output kept from the start ... */
 #define BX_KEEP_TAIL (512 * 1024)          /* ... and from the end */
 #define BX_NAME_MAX 128                    /* box names: [a-zA-Z0-9][a-zA-Z0-9._-]* */

@@ -157,25 +157,40 @@ static int bulk_message(struct bx_link *l, uint16_t type, uint32_t stream, const
                         struct bx_err *err)
 {
     (void)err;
-    if (type == BX_MSG_HELLO)
+    switch (type) {
+    case BX_MSG_HELLO:
+        bx_connections_drop(&agent_of(l)->conns); /* a new epoch */
         answer_hello(l, payload, len);
-    else if (type == BX_MSG_PING)
+        break;
+    case BX_MSG_PING:
         answer_ping(l, payload, len);
-    else if (type != BX_MSG_CLOSE && type != BX_MSG_CREDIT)
+        break;
+    case BX_MSG_DIAL:
+    case BX_MSG_CONNECTED:
+    case BX_MSG_ERROR:
+    case BX_MSG_CREDIT:
+    case BX_MSG_CLOSE:
+        bx_connections_message(&agent_of(l)->conns, type, stream, payload, len);
+        break;
+    default:
         answer_unknown(l, type, stream);
+        break;
+    }
     return 0;
 }
 
 static int bulk_data(struct bx_link *l, uint32_t stream, unsigned lane, const uint8_t *data, size_t len,
                      struct bx_err *err)
 {
-    (void)l, (void)stream, (void)lane, (void)data, (void)len, (void)err; /* no stream is open here */
+    (void)err;
+    bx_connections_data(&agent_of(l)->conns, stream, lane, data, len);
     return 0;
 }
 
 static int bulk_eof(struct bx_link *l, uint32_t stream, unsigned lane, struct bx_err *err)
 {
-    (void)l, (void)stream, (void)lane, (void)err;
+    (void)err;
+    bx_connections_eof(&agent_of(l)->conns, stream, lane);
     return 0;
 }
 
@@ -192,8 +207,10 @@ static void control_lost(struct bx_port *p, void *ud)
 
 static void bulk_lost(struct bx_port *p, void *ud)
 {
+    struct bx_agent *a = ud;
+
     (void)p;
-    (void)ud;
+    bx_connections_drop(&a->conns);
 }
 
 /* All of the container that a template can hold. */
@@ -210,6 +227,8 @@ static int prepare(struct bx_agent *a, struct bx_err *err)
     r = bx_cgroups_boot(&a->cgroups, err);
     if (r >= 0)
         r = bx_cgroups_guard_devices(&a->cgroups, err);
+    if (r >= 0)
+        r = bx_catch_prepare(&a->catch, a->cgroups.box, err);
     if (r >= 0)
         r = bx_container_prepare(&a->container, a->cgroups.box, err);
     if (r >= 0)
@@ -230,6 +249,8 @@ int bx_agent_init(struct bx_agent *a, const int ports[2], int uevent_fd, struct 
     if (!a->loop || a->box.null_fd < 0)
         return bx_fail(err, BX_EENGINE, errno, "event loop");
     bx_execs_init(&a->execs, a->loop, &a->control.link, &a->cgroups);
+    bx_connections_init(&a->conns, a->loop, &a->bulk.link, &bx_catch_ops, &a->catch);
+    bx_catch_init(&a->catch, &a->conns);
     r = prepare(a, err);
     if (r >= 0)
         r = bx_port_init(&a->control, a->loop, "control", ports[0], &control_ops, control_lost, a, err);
@@ -250,6 +271,15 @@ static void after_round(struct bx_agent *a)
     if (a->execs.starved && bx_link_data_room(&a->control.link) >= RESUME_ROOM) {
         bx_execs_resume(&a->execs);
         bx_port_flush(&a->control);
+    }
+    if (a->conns.relays.link_failed) {
+        bx_error("bulk: the host does not read its answers");
+        a->conns.relays.link_failed = false;
+        bx_port_reset(&a->bulk);
+    }
+    if (a->conns.relays.first_starved && bx_link_data_room(&a->bulk.link) >= RESUME_ROOM) {
+        bx_relays_resume(&a->conns.relays);
+        bx_port_flush(&a->bulk);
     }
     if (a->state == BX_AGENT_READY)
         bx_cgroups_prepare(&a->cgroups);

@@ -11,6 +11,7 @@
 #ifndef BX_GUEST_AGENT_H
 #define BX_GUEST_AGENT_H
 
+#include "guest/catch.h"
 #include "guest/container.h"
 #include "guest/exec.h"
 #include "guest/port.h"
@@ -27,12 +28,14 @@ enum bx_agent_state {
 struct bx_agent {
     struct bx_loop *loop;
     struct bx_port control; /* the box and its commands */
-    struct bx_port bulk;    /* reserved for files and connections */
+    struct bx_port bulk;    /* connections */
     enum bx_agent_state state;
     struct bx_cgroups cgroups;
     struct bx_container container;
     struct bx_box box;
     struct bx_execs execs;
+    struct bx_connections conns;
+    struct bx_catch catch;
     int uevent_fd;
     int disk_fd;
 

@@ -129,6 +129,7 @@ static const struct {
     {"/proc/sys/kernel/printk", "3 4 1 3"},
     {"/proc/sys/net/ipv4/ping_group_range", "0 2147483647"},
     {"/proc/sys/net/ipv4/ip_unprivileged_port_start", "0"},
+    {"/proc/sys/net/ipv6/conf/default/disable_ipv6", "1"}, /* of eth0, which comes later; loopback has it */
 };
 
 static void apply_settings(void)

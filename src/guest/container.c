@@ -548,8 +548,11 @@ int bx_container_enter(struct bx_container *c, struct bx_err *err)
 
 int bx_container_write(struct bx_container *c, enum bx_etc file, const char *text, struct bx_err *err)
 {
-    int r = bx_write_full(c->etc_files[file], text, strlen(text));
+    int r;
 
+    if (ftruncate(c->etc_files[file], 0) < 0 || lseek(c->etc_files[file], 0, SEEK_SET) < 0)
+        return bx_fail(err, BX_EENGINE, errno, "write " BX_CONTAINER_ETC "/%s", etc_files[file].name);
+    r = bx_write_full(c->etc_files[file], text, strlen(text));
     return r < 0 ? bx_fail(err, BX_EENGINE, -r, "write " BX_CONTAINER_ETC "/%s", etc_files[file].name) : 0;
 }
 

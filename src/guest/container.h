@@ -70,7 +70,7 @@ struct bx_container {
 /* First step. cgroup_fd: the box's cgroup, which becomes the root of the cgroup namespace; no process stays
  * in it. */
 int bx_container_prepare(struct bx_container *c, int cgroup_fd, struct bx_err *err);
-/* The content of a file of ours; once each, before the last step. */
+/* The content of a file of ours, before the last step. */
 int bx_container_write(struct bx_container *c, enum bx_etc file, const char *text, struct bx_err *err);
 /* Second step. The root is mounted at BX_CONTAINER_ROOT. */
 int bx_container_enter(struct bx_container *c, struct bx_err *err);

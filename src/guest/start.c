@@ -32,6 +32,7 @@
 #define DISK           "/dev/vda"
 #define DISK_WAIT_NS   (5 * BX_SEC)
 #define UEVENTS_A_TURN 64
+#define RESOLV_CONF    "nameserver 192.168.127.1\n" /* BX_NET_GATEWAY */
 #ifndef EXT4_IOC_RESIZE_FS
 #define EXT4_IOC_RESIZE_FS _IOW('f', 16, uint64_t)
 #endif
@@ -87,6 +88,8 @@ static int write_names(struct bx_agent *a, struct bx_err *err)
                  a->box.hostname);
         r = bx_container_write(&a->container, BX_ETC_HOSTS, text, err);
     }
+    if (r >= 0 && pb->network)
+        r = bx_container_write(&a->container, BX_ETC_RESOLV, RESOLV_CONF, err);
     if (r >= 0) {
         bx_hex(hex, pb->machine_id.bytes, sizeof(pb->machine_id.bytes));
         snprintf(text, sizeof(text), "%s\n", hex);
@@ -322,6 +325,8 @@ static int begin_start(struct bx_agent *a, const uint8_t *payload, size_t len, s
         r = bx_agent_set_clock(pb->realtime_ns, err);
     if (r >= 0)
         r = write_names(a, err);
+    if (r >= 0 && pb->network)
+        r = bx_catch_start(&a->catch, err);
     if (r >= 0)
         r = wait_for_disk(a, err);
     return r;

@@ -46,13 +46,13 @@ static bool label_fits(const char *label, size_t len)
     return len >= 1 && len <= 63 && label[0] != '-' && label[len - 1] != '-';
 }
 
-int bx_name_canonical(const char *text, size_t len, char ret[BX_NAME_MAX + 1])
+int bx_name_canonical(const char *text, size_t len, char ret[BX_HOST_NAME_MAX + 1])
 {
     size_t label = 0;
 
     if (len > 0 && text[len - 1] == '.')
         len--;
-    if (len == 0 || len > BX_NAME_MAX)
+    if (len == 0 || len > BX_HOST_NAME_MAX)
         return -EINVAL;
     for (size_t i = 0; i < len; i++) {
         if (text[i] == '.') {

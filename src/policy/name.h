@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define BX_NAME_MAX 253 /* RFC 1035 section 2.3.4, as text without the last dot */
+#define BX_HOST_NAME_MAX 253 /* RFC 1035 section 2.3.4, as text without the last dot */
 
 /*
  * Writes the canonical form: lower case, no trailing dot. 0, or -EINVAL when it is no host name: empty or too long, a
@@ -19,7 +19,7 @@
  * last label that makes it a number to some reader (all digits, or 0x and hexadecimal digits: "127.1", "0x7f000001").
  * Names outside ASCII are written in Punycode ("xn--..."); here they are refused.
  */
-int bx_name_canonical(const char *text, size_t len, char ret[BX_NAME_MAX + 1]);
+int bx_name_canonical(const char *text, size_t len, char ret[BX_HOST_NAME_MAX + 1]);
 
 /* Four decimal numbers without leading zeros, nothing else. 0 or -EINVAL; the address in host byte order. */
 int bx_ipv4_parse(const char *text, size_t len, uint32_t *ret);

@@ -45,7 +45,7 @@ static bool vector(struct cursor *c, unsigned bytes, struct cursor *ret)
     return number(c, bytes, &n) && take(c, n, ret);
 }
 
-static enum bx_peek name_of(const char *text, size_t len, char ret[BX_NAME_MAX + 1])
+static enum bx_peek name_of(const char *text, size_t len, char ret[BX_HOST_NAME_MAX + 1])
 {
     uint32_t addr;
 
@@ -58,7 +58,7 @@ static enum bx_peek name_of(const char *text, size_t len, char ret[BX_NAME_MAX +
 
 /* --- TLS --- */
 
-static enum bx_peek server_name(struct cursor ext, char ret[BX_NAME_MAX + 1])
+static enum bx_peek server_name(struct cursor ext, char ret[BX_HOST_NAME_MAX + 1])
 {
     struct cursor list, name;
     size_t type;
@@ -68,7 +68,7 @@ static enum bx_peek server_name(struct cursor ext, char ret[BX_NAME_MAX + 1])
     return list.len == 0 ? name_of((const char *)name.at, name.len, ret) : BX_PEEK_BAD;
 }
 
-static enum bx_peek client_hello(struct cursor hello, char ret[BX_NAME_MAX + 1])
+static enum bx_peek client_hello(struct cursor hello, char ret[BX_HOST_NAME_MAX + 1])
 {
     struct cursor skipped, extensions, ext;
     enum bx_peek found = BX_PEEK_NONE;
@@ -94,7 +94,7 @@ static enum bx_peek client_hello(struct cursor hello, char ret[BX_NAME_MAX + 1])
 }
 
 /* Puts the pieces of the first handshake message together: it may span records. */
-static enum bx_peek peek_tls(const uint8_t *data, size_t len, char ret[BX_NAME_MAX + 1])
+static enum bx_peek peek_tls(const uint8_t *data, size_t len, char ret[BX_HOST_NAME_MAX + 1])
 {
     uint8_t message[BX_PEEK_MAX];
     struct cursor in = {data, len}, record, head;
@@ -130,7 +130,7 @@ static enum bx_peek peek_tls(const uint8_t *data, size_t len, char ret[BX_NAME_M
 
 /* --- HTTP --- */
 
-static enum bx_peek authority(const char *text, size_t len, char ret[BX_NAME_MAX + 1])
+static enum bx_peek authority(const char *text, size_t len, char ret[BX_HOST_NAME_MAX + 1])
 {
     const char *colon = memchr(text, ':', len);
 
@@ -174,9 +174,9 @@ static enum bx_peek request_begins(const uint8_t *data, size_t len, size_t *ret_
 }
 
 /* A second name must be the first. */
-static enum bx_peek one_more(enum bx_peek found, char have[BX_NAME_MAX + 1], const char *text, size_t len)
+static enum bx_peek one_more(enum bx_peek found, char have[BX_HOST_NAME_MAX + 1], const char *text, size_t len)
 {
-    char name[BX_NAME_MAX + 1];
+    char name[BX_HOST_NAME_MAX + 1];
 
     if (authority(text, len, name) != BX_PEEK_NAME)
         return BX_PEEK_BAD;
@@ -187,7 +187,7 @@ static enum bx_peek one_more(enum bx_peek found, char have[BX_NAME_MAX + 1], con
 }
 
 /* The target of the request line: "/path", "*", "http://host/path", or "host:443" for CONNECT. */
-static enum bx_peek target_name(struct cursor target, bool connect, char ret[BX_NAME_MAX + 1])
+static enum bx_peek target_name(struct cursor target, bool connect, char ret[BX_HOST_NAME_MAX + 1])
 {
     const char *text = (const char *)target.at;
     const uint8_t *space = memchr(target.at, ' ', target.len);
@@ -208,7 +208,7 @@ static enum bx_peek target_name(struct cursor target, bool connect, char ret[BX_
     return one_more(BX_PEEK_NONE, ret, text + host, len);
 }
 
-static enum bx_peek peek_http(const uint8_t *data, size_t len, size_t target, char ret[BX_NAME_MAX + 1])
+static enum bx_peek peek_http(const uint8_t *data, size_t len, size_t target, char ret[BX_HOST_NAME_MAX + 1])
 {
     struct cursor in = {data + target, len - target}, l;
     bool connect = target == 8 && memcmp(data, "CONNECT ", 8) == 0;
@@ -234,7 +234,7 @@ static enum bx_peek peek_http(const uint8_t *data, size_t len, size_t target, ch
     return found;
 }
 
-enum bx_peek bx_peek_name(const uint8_t *data, size_t len, char ret[BX_NAME_MAX + 1])
+enum bx_peek bx_peek_name(const uint8_t *data, size_t len, char ret[BX_HOST_NAME_MAX + 1])
 {
     enum bx_peek found;
     size_t target = 0, n = len < BX_PEEK_MAX ? len : BX_PEEK_MAX;

@@ -18,6 +18,6 @@ enum bx_peek {
 };
 
 /* An address in the place of a name (HTTP allows it) is given back as it is written. */
-enum bx_peek bx_peek_name(const uint8_t *data, size_t len, char ret[BX_NAME_MAX + 1]);
+enum bx_peek bx_peek_name(const uint8_t *data, size_t len, char ret[BX_HOST_NAME_MAX + 1]);
 
 #endif

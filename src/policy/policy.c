@@ -136,7 +136,7 @@ int bx_rule_parse(const char *text, size_t len, struct bx_rule *ret, struct bx_e
 
 void bx_rule_format(const struct bx_rule *rule, char ret[BX_RULE_TEXT_MAX])
 {
-    char host[BX_NAME_MAX + 3] = "*", addr[BX_IPV4_TEXT_MAX];
+    char host[BX_HOST_NAME_MAX + 3] = "*", addr[BX_IPV4_TEXT_MAX];
 
     if (rule->kind == BX_RULE_BLOCK) {
         bx_ipv4_format(rule->addr, addr);

@@ -29,7 +29,7 @@
 
 #define BX_POLICY_RULES_MAX  4096
 #define BX_POLICY_GUARDS_MAX 256
-#define BX_RULE_TEXT_MAX     (BX_NAME_MAX + 9)
+#define BX_RULE_TEXT_MAX     (BX_HOST_NAME_MAX + 9)
 
 /* Names of our own, resolved by us alone. */
 #define BX_POLICY_HOST_NAME "host.boxlite.internal"
@@ -48,7 +48,7 @@ struct bx_rule {
     uint32_t mask;
     uint16_t name_len;
     uint64_t hash;     /* of the name */
-    char name[BX_NAME_MAX + 1];
+    char name[BX_HOST_NAME_MAX + 1];
 };
 
 struct bx_guard {

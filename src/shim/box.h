@@ -21,7 +21,7 @@
 #define BX_SHIM_BOX_H
 
 #include "host/shim_plan.h"
-#include "shim/conn.h"
+#include "relay/conn.h"
 #include "shim/mux.h"
 #include "vm/qemu.h"
 

@@ -57,6 +57,15 @@ enum bx_msg_type {
     BX_MSG_BOX_INFO_GET = 0x41,
     BX_MSG_BOX_STOP = 0x42,
     BX_MSG_BOX_GONE = 0x43,
+
+    BX_MSG_CONNECT = 0x60,
+    BX_MSG_CONNECTED = 0x61,
+    BX_MSG_DIAL = 0x62,
+
+    BX_MSG_NET_READY = 0x68,
+    BX_MSG_NET_REFUSED = 0x69,
+    BX_MSG_NET_REPORT = 0x6a,
+    BX_MSG_NET_REPORT_GET = 0x6b,
 };
 
 /* Lanes carry the number of the descriptor they stand for. */

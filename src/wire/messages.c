@@ -51,6 +51,13 @@ static const pb_msgdesc_t *plain_fields(uint16_t type)
         { BX_MSG_BOX_INFO_GET, boxlite_BoxInfoGet_fields },
         { BX_MSG_BOX_STOP, boxlite_BoxStop_fields },
         { BX_MSG_BOX_GONE, boxlite_BoxGone_fields },
+        { BX_MSG_CONNECT, boxlite_Connect_fields },
+        { BX_MSG_CONNECTED, boxlite_Connected_fields },
+        { BX_MSG_DIAL, boxlite_Dial_fields },
+        { BX_MSG_NET_READY, boxlite_NetReady_fields },
+        { BX_MSG_NET_REFUSED, boxlite_NetRefused_fields },
+        { BX_MSG_NET_REPORT, boxlite_NetReport_fields },
+        { BX_MSG_NET_REPORT_GET, boxlite_NetReportGet_fields },
     };
 
     for (size_t i = 0; i < BX_ARRAY_SIZE(plain); i++)

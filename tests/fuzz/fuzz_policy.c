@@ -31,7 +31,7 @@ static void check_rule(const char *text, size_t len)
 
 static void check_peek(const uint8_t *data, size_t len)
 {
-    char name[BX_NAME_MAX + 1], again[BX_NAME_MAX + 1];
+    char name[BX_HOST_NAME_MAX + 1], again[BX_HOST_NAME_MAX + 1];
     enum bx_peek all = bx_peek_name(data, len, name), half = bx_peek_name(data, len / 2, again);
     uint32_t addr;
 

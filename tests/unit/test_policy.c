@@ -26,7 +26,7 @@ static void names_have_one_spelling(void **state)
         "0x7f000001", "a/b", "a:b", "a@b", "*.a",
         "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.de",
     };
-    char got[BX_NAME_MAX + 1], big[300];
+    char got[BX_HOST_NAME_MAX + 1], big[300];
 
     (void)state;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
@@ -242,7 +242,7 @@ static size_t hello(uint8_t *ret, const char *name)
 static void the_name_of_a_tls_connection_is_its_sni(void **state)
 {
     uint8_t bytes[512], split[600];
-    char name[BX_NAME_MAX + 1];
+    char name[BX_HOST_NAME_MAX + 1];
     size_t n = hello(bytes, "Files.Example.org");
 
     (void)state;
@@ -268,14 +268,14 @@ static void the_name_of_a_tls_connection_is_its_sni(void **state)
     assert_int_equal(bx_peek_name(bytes, n, name), BX_PEEK_BAD);
 }
 
-static enum bx_peek http(const char *text, char name[BX_NAME_MAX + 1])
+static enum bx_peek http(const char *text, char name[BX_HOST_NAME_MAX + 1])
 {
     return bx_peek_name((const uint8_t *)text, strlen(text), name);
 }
 
 static void the_name_of_a_request_is_its_host(void **state)
 {
-    char name[BX_NAME_MAX + 1];
+    char name[BX_HOST_NAME_MAX + 1];
 
     (void)state;
     assert_int_equal(http("GET / HTTP/1.1\r\nAccept: x\r\nhost:  Example.ORG:8080 \r\n\r\n", name), BX_PEEK_NAME);
@@ -298,7 +298,7 @@ static void the_name_of_a_request_is_its_host(void **state)
 static void a_connection_that_does_not_come_to_the_point_is_bad(void **state)
 {
     char *text = malloc(BX_PEEK_MAX + 2);
-    char name[BX_NAME_MAX + 1];
+    char name[BX_HOST_NAME_MAX + 1];
 
     (void)state;
     memset(text, 'a', BX_PEEK_MAX + 1);

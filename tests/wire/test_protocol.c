@@ -130,6 +130,8 @@ SENDER(send_signal, BX_MSG_SIGNAL, boxlite_Signal, .request = 1, .signo = 15)
 SENDER(send_credit, BX_MSG_CREDIT, boxlite_Credit, .lane = 1, .bytes = 262144)
 SENDER(send_claim, BX_MSG_CLAIM, boxlite_Claim, .lane = 1)
 SENDER(send_close, BX_MSG_CLOSE, boxlite_Close, 0)
+SENDER(send_connect, BX_MSG_CONNECT, boxlite_Connect, .protocol = 6, .address = 0xc0000222, .port = 80)
+SENDER(send_dial, BX_MSG_DIAL, boxlite_Dial, .protocol = 6, .port = 80)
 
 static void send_data(struct bx_link *l)
 {
@@ -164,6 +166,8 @@ static const struct {
     { "EXIT", send_exit },
     { "CLOSE", send_close },
     { "ERROR", send_error },
+    { "CONNECT", send_connect },
+    { "DIAL", send_dial },
     { "received: CLOSE in parts", NULL },
     { "received: OK with a field of a later version", NULL },
     { "refused: too long", NULL },

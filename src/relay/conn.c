@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* conn.c - see conn.h. */
-#include "shim/conn.h"
+#include "relay/conn.h"
 
 #include <errno.h>
 #include <sys/socket.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* conn.h - a socket that carries a link: non-blocking reads into it, writes out of it. */
-#ifndef BX_SHIM_CONN_H
-#define BX_SHIM_CONN_H
+#ifndef BX_RELAY_CONN_H
+#define BX_RELAY_CONN_H
 
 #include "loop/loop.h"
 #include "wire/link.h"
