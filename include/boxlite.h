@@ -310,7 +310,8 @@ BOXLITE_API const char *boxlite_version(void);
 
 /* Does this library have the named part? Names are added, never removed; unknown names give 0. Extension.
  * 0.1.0: "runtime_fd", "exec_post", "attach", "stdin_writable", "image_load", "image_store", "image_save", "image_pull",
- * "info", "engine", "progress", "pull_progress", "metrics", "restart", "image_import". */
+ * "info", "engine", "progress", "pull_progress", "metrics", "restart", "image_import",
+ * "rootfs_path". */
 BOXLITE_API int boxlite_has_feature(const char *name);
 
 /*
@@ -408,6 +409,10 @@ BOXLITE_API BoxliteErrorCode boxlite_options_new(const char *image, CBoxliteOpti
                                                  CBoxliteError *out_error);
 BOXLITE_API void boxlite_options_free(CBoxliteOptions *options);
 
+/* A folder in OCI layout that has the box's image, which then needs no name; that of boxlite_options_new is ignored. The first start
+ * takes it from there, as it is then, as boxlite_image_load would, but without storing it: an image that is there as before needs no new
+ * disk. The box keeps its disk; the folder is not needed any more. A relative path is one of the working directory now. */
+BOXLITE_API void boxlite_options_set_rootfs_path(CBoxliteOptions *options, const char *path);
 /* A unique name: [a-zA-Z0-9][a-zA-Z0-9._-]*, at most 128 characters. */
 BOXLITE_API void boxlite_options_set_name(CBoxliteOptions *options, const char *name);
 /* Virtual processors, 1 to 32; default 1. */

@@ -15,7 +15,7 @@
 #include "host/config.h"
 
 const struct bx_verb bx_verbs[] = {
-    { "run", NULL, "[OPTIONS] IMAGE [COMMAND...]", "make a box and run a command in it", bx_verb_run },
+    { "run", NULL, "[OPTIONS] IMAGE|--rootfs DIR [COMMAND...]", "make a box and run a command in it", bx_verb_run },
     { "exec", NULL, "[OPTIONS] BOX -- COMMAND...", "run another command in a box", bx_verb_exec },
     { "ps", "ls", "[OPTIONS]", "list boxes", bx_verb_ps },
     { "start", NULL, "BOX...", "start boxes that were stopped", bx_verb_start },

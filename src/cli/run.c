@@ -28,7 +28,7 @@ struct process_opts {
 struct run_opts {
     struct process_opts process;
     bool rm;
-    const char *name, *engine, *entrypoint;
+    const char *name, *engine, *entrypoint, *rootfs;
     int64_t cpus, memory, disk_size;
 };
 
@@ -74,7 +74,8 @@ static CBoxliteOptions *make_options(const struct run_opts *o, int argc, char **
 {
     CBoxliteOptions *options = NULL;
     CBoxliteError error = { Ok, NULL };
-    if (boxlite_options_new(argv[0], &options, &error) != Ok) {
+    int words = o->rootfs ? 0 : 1; /* the image's name */
+    if (boxlite_options_new(words ? argv[0] : NULL, &options, &error) != Ok) {
         *ret_exit = bx_cli_fail(&error, NULL);
         return NULL;
     }
@@ -83,7 +84,8 @@ static CBoxliteOptions *make_options(const struct run_opts *o, int argc, char **
         boxlite_options_free(options);
         return NULL;
     }
-    set_command(options, o, argc - 1, argv + 1);
+    set_command(options, o, argc - words, argv + words);
+    boxlite_options_set_rootfs_path(options, o->rootfs);
     boxlite_options_set_name(options, o->name);
     boxlite_options_set_cpus(options, (int)o->cpus);
     boxlite_options_set_memory(options, (int)o->memory);
@@ -198,6 +200,7 @@ int bx_verb_run(int argc, char **argv)
         BX_OPT_STRING(0, "entrypoint", &o.entrypoint, "PROGRAM", "run this in place of the image's entrypoint"),
         BX_OPT_GROUP("The box"),
         BX_OPT_STRING(0, "name", &o.name, "NAME", "give the box a name"),
+        BX_OPT_STRING(0, "rootfs", &o.rootfs, "DIR", "in place of an image: a folder in OCI layout"),
         BX_OPT_FLAG(0, "rm", &o.rm, "remove the box when the command has ended"),
         BX_OPT_INT(0, "cpus", &o.cpus, 1, BX_CPUS_MAX, "N", "processors (1)"),
         BX_OPT_INT(0, "memory", &o.memory, BX_MEMORY_MIN_MIB, BX_MEMORY_MAX_MIB, "MiB", "memory (1024)"),
@@ -208,14 +211,14 @@ int bx_verb_run(int argc, char **argv)
     };
     int code = 0;
     int n = bx_cli_parse("run", opts, BX_OPT_STOP_AT_ARG, argc, argv, &code);
-    if (n == 0)
+    if (n == 0 && !o.rootfs)
         code = bx_cli_usage("run", "which image?");
-    else if (n > 0 && o.rm && o.process.detach)
+    else if (n >= 0 && o.rm && o.process.detach)
         code = bx_cli_usage("run", "--rm and --detach exclude each other: remove the box with `boxlite rm -f`");
-    else if (n > 0)
+    else if (n >= 0)
         code = check_terminal("run", &o.process);
-    CBoxliteRuntime *rt = n > 0 && code == 0 ? bx_cli_open() : NULL;
-    if (n > 0 && code == 0 && !rt)
+    CBoxliteRuntime *rt = n >= 0 && code == 0 ? bx_cli_open() : NULL;
+    if (n >= 0 && code == 0 && !rt)
         code = BX_EXIT_FAILURE;
     if (rt) {
         bx_cli_progress(rt);

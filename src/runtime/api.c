@@ -78,7 +78,7 @@ const char *boxlite_version(void)
 int boxlite_has_feature(const char *name)
 {
     static const char *const features[] = {"runtime_fd", "exec_post", "attach", "stdin_writable",
-                                           "image_load", "image_store", "image_save", "image_pull", "image_import", "info",
+                                           "image_load", "image_store", "image_save", "image_pull", "image_import", "rootfs_path", "info",
                                            "engine", "progress", "pull_progress", "metrics", "restart"};
     size_t i;
 

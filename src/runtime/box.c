@@ -299,7 +299,7 @@ static int insert_row(struct CBoxliteRuntime *rt, struct CBoxliteOptions *o, str
     bx_random_id(id);
     row->id = bx_strf("%s", id);
     row->name = o->name ? bx_strf("%s", o->name) : NULL;
-    row->image = bx_strf("%s", o->image);
+    row->image = bx_strf("%s", o->rootfs_path ? o->rootfs_path : o->image);
     row->boot_id = bx_strf("%s", rt->boot_id);
     row->state = BX_BOX_CONFIGURED;
     row->detached = o->detach;

@@ -47,7 +47,7 @@ static int info_of_row(struct CBoxliteRuntime *rt, const struct bx_box_row *row,
         return bx_prefix(err, "box %s", row->id);
     ret->id = bx_strf("%s", row->id);
     ret->name = row->name ? bx_strf("%s", row->name) : NULL;
-    ret->image = bx_strf("%s", o->image);
+    ret->image = bx_strf("%s", o->rootfs_path ? o->rootfs_path : o->image);
     ret->status = bx_strf("%s", bx_state_name(state));
     ret->network = calloc(1, sizeof(*ret->network));
     if (!ret->id || !ret->image || !ret->status || !ret->network || (row->name && !ret->name))

@@ -40,6 +40,7 @@ struct bx_convert {
     char disk[BX_DISK_NAME_MAX];
     char tmp[64]; /* in rt->tmp_fd; "" = none */
     int lock_fd, out_fd;
+    int folder_fd; /* also has layers; -1: none */
     struct bx_lock_wait *wait;
     struct bx_job *job;
     bx_convert_fn *fn;
@@ -143,6 +144,7 @@ struct bx_convert *bx_convert_free(struct bx_convert *c)
     if (c->tmp[0])
         (void)unlinkat(c->rt->tmp_fd, c->tmp, 0);
     bx_close(c->out_fd);
+    bx_close(c->folder_fd);
     bx_close(c->lock_fd);
     free(c);
     return NULL;
@@ -198,6 +200,35 @@ static void on_unpacked(void *ud, const char *text, size_t len)
     convert_end(c, r < 0 ? &err : NULL);
 }
 
+static int open_in_folder(struct bx_convert *c, const struct bx_descriptor *layer, struct bx_err *err)
+{
+    bx_cleanup_close int fd = -1;
+    struct stat st;
+    char name[96];
+
+    snprintf(name, sizeof(name), "blobs/sha256/%.64s", layer->digest + 7);
+    fd = bx_open_in_root(c->folder_fd, name, O_RDONLY | O_NONBLOCK, 0);
+    if (fd < 0)
+        return bx_fail(err, BX_EIMAGE, -fd, "the folder lacks %s", name);
+    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != layer->size)
+        return bx_fail(err, BX_EIMAGE, 0, "the folder's %s is no file of %llu bytes, as the manifest says", name,
+                       (unsigned long long)layer->size);
+    return BX_TAKE_FD(fd);
+}
+
+/* A descriptor, or negative. What is in it is verified as it is read. */
+static int open_layer(struct bx_convert *c, const struct bx_descriptor *layer, struct bx_err *err)
+{
+    struct bx_err why = BX_ERR_INIT;
+    int fd = bx_blob_open(c->rt->blobs_fd, layer->digest, &why);
+
+    if (fd == -BX_ENOTFOUND && c->folder_fd >= 0)
+        return open_in_folder(c, layer, err);
+    if (fd < 0)
+        *err = why;
+    return fd;
+}
+
 /* The lines of unpack/request.h, and the descriptors they name. */
 static int make_request(struct bx_convert *c, const struct bx_manifest *m,
                         const struct bx_image_config *config, struct bx_buf *out, struct bx_spawn_fd *fds,
@@ -222,7 +253,7 @@ static int make_request(struct bx_convert *c, const struct bx_manifest *m,
     for (i = 0; i < m->layer_count; i++) {
         const char *diff = config->diff_ids ? strchr(config->diff_ids[i], ':') : NULL;
 
-        fd = bx_blob_open(c->rt->blobs_fd, m->layers[i].digest, err);
+        fd = open_layer(c, &m->layers[i], err);
         if (fd < 0)
             return fd;
         fds[*n_fds] = (struct bx_spawn_fd){fd, LAYER_FD + (int)i};
@@ -332,11 +363,17 @@ struct bx_convert *bx_convert_start(struct CBoxliteRuntime *rt, const char *box_
     c->rt = rt;
     c->fn = fn;
     c->ud = ud;
-    c->lock_fd = c->out_fd = -1;
+    c->lock_fd = c->out_fd = c->folder_fd = -1;
     snprintf(c->box_id, sizeof(c->box_id), "%s", box_id);
     snprintf(c->digest, sizeof(c->digest), "%s", manifest_digest);
     bx_disk_name(c->disk, manifest_digest);
     snprintf(lock, sizeof(lock), "%.64s.lock", c->disk);
     c->wait = bx_lock_wait(rt, rt->disks_fd, lock, bx_now() + LOCK_DEADLINE, on_lock, c, err);
     return c->wait ? c : bx_convert_free(c);
+}
+
+int bx_convert_from(struct bx_convert *c, int folder, struct bx_err *err)
+{
+    c->folder_fd = fcntl(folder, F_DUPFD_CLOEXEC, 3);
+    return c->folder_fd < 0 ? bx_fail(err, BX_ERESOURCE, errno, "convert the image") : 0;
 }

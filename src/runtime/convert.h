@@ -33,6 +33,8 @@ typedef void bx_convert_fn(void *ud, const struct bx_err *err);
 struct bx_convert *bx_convert_start(struct CBoxliteRuntime *rt, const char *box_id,
                                     const char *manifest_digest, bx_convert_fn *fn, void *ud,
                                     struct bx_err *err);
+/* Layers that are not in the store are read from this folder, which is an OCI layout: borrowed. 0, or negative: then give up. */
+int bx_convert_from(struct bx_convert *c, int folder, struct bx_err *err);
 /* Gives up. Accepts NULL; returns NULL. */
 struct bx_convert *bx_convert_free(struct bx_convert *c);
 

@@ -43,7 +43,7 @@ struct bx_load {
     void *ud;
     char *path;
     char *name;   /* NULL: the image's own */
-    bool by_content;
+    bx_load_take_fn *take; /* of the image of a folder that gets no name */
     int dir_fd;   /* folder, or -1 */
     int spool_fd; /* archive, or -1 */
     int lease_fd; /* what we add is nobody's garbage */
@@ -103,7 +103,7 @@ static void answer(struct bx_load *l, CImagePullResult *result, const struct bx_
 
     if (err) {
         why = *err;
-        bx_prefix(&why, "load %.200s", l->path);
+        bx_prefix(&why, "%s %.200s", l->take ? "root file system" : "load", l->path);
     }
     bx_load_free(l);
     fn(ud, result, err ? &why : NULL);
@@ -264,10 +264,6 @@ static int choose_name(struct bx_load *l, char **ret, struct bx_err *err)
     struct bx_reference ref;
     int r;
 
-    if (l->by_content) {
-        *ret = bx_strf("%s@%s", BX_ROOTFS_NAME, l->image.digest);
-        return *ret ? 0 : bx_fail(err, BX_ERESOURCE, ENOMEM, "load an image");
-    }
     if (!text)
         return bx_fail(err, BX_EIMAGE, 0, "the image carries no name: give one");
     r = bx_reference_parse(text, &ref, err);
@@ -302,6 +298,10 @@ static void next_blob(struct bx_load *l)
 
     if (l->next_blob == 1 && bx_adopt_check(l->rt, &l->image, &err) < 0) {
         load_end(l, &err);
+        return;
+    }
+    if (l->next_blob == 1 && l->take) {
+        load_end(l, l->take(l->ud, &l->image, l->dir_fd, &err) < 0 ? &err : NULL);
         return;
     }
     if (l->next_blob > l->image.manifest.layer_count) {
@@ -350,7 +350,7 @@ static int check_single(const struct bx_load *l, const struct bx_index *index, s
         if (!same_name(d->ref_name, first->ref_name) && !bx_streq(d->digest, first->digest))
             return bx_fail(err, BX_EIMAGE, 0, "there are several images, %.100s and %.100s among them%s%.100s: %s",
                            first->ref_name, d->ref_name, l->name ? ", but no " : "", l->name ? l->name : "",
-                           "the name says which one to load");
+                           l->take ? "load them, and make the box of one by its name" : "the name says which one to load");
     }
     return 0;
 }
@@ -592,23 +592,12 @@ static int begin(struct bx_load *l, int *fd, bool folder, struct bx_err *err)
     return 0;
 }
 
-struct bx_load *bx_load_start(struct CBoxliteRuntime *rt, const char *path, const char *name, bool by_content,
-                              bx_load_fn *fn, void *ud, struct bx_err *err)
+/* fd is taken over. NULL with err. */
+static struct bx_load *start(struct CBoxliteRuntime *rt, const char *path, const char *name, int *fd, bool folder, bx_load_fn *fn,
+                             void *ud, struct bx_err *err)
 {
-    bx_cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    struct bx_load *l;
-    struct stat st;
+    struct bx_load *l = calloc(1, sizeof(*l));
 
-    if (fd < 0 || fstat(fd, &st) < 0) {
-        bx_fail(err, BX_EIMAGE, errno, "load %.200s", path);
-        return NULL;
-    }
-    if (!S_ISDIR(st.st_mode) && (by_content || !S_ISREG(st.st_mode))) {
-        bx_fail(err, BX_EIMAGE, 0, "load %.200s: %s", path,
-                by_content ? "not a folder" : "neither a folder nor a regular file");
-        return NULL;
-    }
-    l = calloc(1, sizeof(*l));
     if (!l) {
         bx_fail(err, BX_ERESOURCE, ENOMEM, "load an image");
         return NULL;
@@ -616,15 +605,48 @@ struct bx_load *bx_load_start(struct CBoxliteRuntime *rt, const char *path, cons
     l->rt = rt;
     l->fn = fn;
     l->ud = ud;
-    l->by_content = by_content;
     l->dir_fd = l->spool_fd = l->blob.fd = l->lease_fd = -1;
     l->path = bx_strf("%s", path);
     l->name = name ? bx_strf("%s", name) : NULL;
     if (!l->path || (name && !l->name))
         bx_fail(err, BX_ERESOURCE, ENOMEM, "load an image");
-    else if (begin(l, &fd, S_ISDIR(st.st_mode), err) == 0)
+    else if (begin(l, fd, folder, err) == 0)
         return l;
     return bx_load_free(l);
+}
+
+struct bx_load *bx_load_start(struct CBoxliteRuntime *rt, const char *path, const char *name,
+                              bx_load_fn *fn, void *ud, struct bx_err *err)
+{
+    bx_cleanup_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    struct stat st;
+
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        bx_fail(err, BX_EIMAGE, errno, "load %.200s", path);
+        return NULL;
+    }
+    if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode)) {
+        bx_fail(err, BX_EIMAGE, 0, "load %.200s: neither a folder nor a regular file", path);
+        return NULL;
+    }
+    return start(rt, path, name, &fd, S_ISDIR(st.st_mode), fn, ud, err);
+}
+
+struct bx_load *bx_load_folder(struct CBoxliteRuntime *rt, const char *path, bx_load_fn *fn, void *ud,
+                               struct bx_err *err)
+{
+    bx_cleanup_close int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd < 0) {
+        bx_fail(err, BX_EIMAGE, errno, "root file system %.200s", path);
+        return NULL;
+    }
+    return start(rt, path, NULL, &fd, true, fn, ud, err);
+}
+
+void bx_load_on_take(struct bx_load *l, bx_load_take_fn *take)
+{
+    l->take = take;
 }
 
 static void on_call_loaded(void *ud, CImagePullResult *result, const struct bx_err *err)
@@ -638,7 +660,7 @@ static void on_call_loaded(void *ud, CImagePullResult *result, const struct bx_e
 int bx_load_begin(struct CBoxliteRuntime *rt, const char *path, const char *name, struct bx_op *op,
                   struct bx_err *err)
 {
-    struct bx_load *l = bx_load_start(rt, path, name, false, on_call_loaded, op, err);
+    struct bx_load *l = bx_load_start(rt, path, name, on_call_loaded, op, err);
 
     if (!l)
         return -err->code;

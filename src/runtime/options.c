@@ -4,9 +4,11 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/limits.h"
+#include "base/path.h"
 #include "base/str.h"
 #include "host/json.h"
 #include "image/reference.h"
@@ -14,6 +16,7 @@
 #include "runtime/runtime.h"
 
 #define OPTIONS_JSON_MAX (8 * 1024 * 1024)
+#define ROOTFS_PATH_MAX  4095
 
 static const struct bx_json_limits options_limits = {.bytes = OPTIONS_JSON_MAX, .depth = 8, .values = 65536};
 
@@ -45,6 +48,7 @@ void boxlite_options_free(CBoxliteOptions *o)
     if (!o)
         return;
     free(o->image);
+    free(o->rootfs_path);
     free(o->name);
     free(o->workdir);
     free(o->user);
@@ -92,6 +96,16 @@ static void set_list(struct CBoxliteOptions *o, char ***field, const char *const
 void boxlite_options_set_name(CBoxliteOptions *options, const char *name)
 {
     set_text(options, options ? &options->name : NULL, name);
+}
+
+void boxlite_options_set_rootfs_path(CBoxliteOptions *options, const char *path)
+{
+    bx_cleanup_free char *cwd = path && *path && path[0] != '/' ? getcwd(NULL, 0) : NULL;
+    bx_cleanup_free char *absolute = cwd ? bx_path_join(cwd, path) : NULL;
+
+    if (options && cwd && !absolute)
+        options->no_memory = true;
+    set_text(options, options ? &options->rootfs_path : NULL, absolute ? absolute : path);
 }
 
 void boxlite_options_set_cpus(CBoxliteOptions *options, int cpus)
@@ -272,9 +286,11 @@ int bx_options_check(const struct CBoxliteOptions *o, struct bx_err *err)
 
     if (o->no_memory)
         return bx_fail(err, BX_ERESOURCE, ENOMEM, "options");
-    r = bx_reference_parse(o->image, &ref, err);
+    r = o->rootfs_path ? 0 : bx_reference_parse(o->image, &ref, err);
     if (r < 0)
         return bx_prefix(err, "image");
+    if (o->rootfs_path && o->rootfs_path[0] != '/')
+        return bx_fail(err, BX_EINVALID, 0, "rootfs_path: must be the path of a folder, is \"%.100s\"", o->rootfs_path);
     if (o->name && !name_valid(o->name))
         return bx_fail(err, BX_EINVALID, 0,
                        "name: must be a letter or digit, then at most %d of a-z A-Z 0-9 . _ -; is \"%.140s\"",
@@ -286,6 +302,7 @@ int bx_options_check(const struct CBoxliteOptions *o, struct bx_err *err)
     if ((r = check_range("cpus", o->cpus, 1, BX_CPUS_MAX, err)) < 0 ||
         (r = check_range("memory", o->memory_mib, BX_MEMORY_MIN_MIB, BX_MEMORY_MAX_MIB, err)) < 0 ||
         (r = check_range("disk_size_gb", o->disk_size_gb, 1, BX_DISK_MAX_GB, err)) < 0 ||
+        (r = check_text("rootfs_path", o->rootfs_path, ROOTFS_PATH_MAX, err)) < 0 ||
         (r = check_text("workdir", o->workdir, 4095, err)) < 0 ||
         (r = check_text("user", o->user, 255, err)) < 0 || (r = check_env(o->env, err)) < 0 ||
         (r = check_list("entrypoint", o->entrypoint, err)) < 0 || (r = check_list("cmd", o->cmd, err)) < 0)
@@ -306,7 +323,10 @@ int bx_options_to_json(const struct CBoxliteOptions *o, char **ret, struct bx_er
 
     bx_jw_init(&w, &out, false);
     bx_jw_obj(&w, NULL);
-    bx_jw_str(&w, "image", o->image);
+    if (o->rootfs_path)
+        bx_jw_str(&w, "rootfs_path", o->rootfs_path);
+    else
+        bx_jw_str(&w, "image", o->image);
     bx_jw_u64(&w, "cpus", (uint64_t)(o->cpus ? o->cpus : 1));
     bx_jw_u64(&w, "memory_mib", (uint64_t)(o->memory_mib ? o->memory_mib : BX_DEFAULT_MEMORY_MIB));
     bx_jw_u64(&w, "disk_size_gb", (uint64_t)(o->disk_size_gb ? o->disk_size_gb : BX_DISK_DEFAULT_GB));
@@ -366,6 +386,7 @@ static int options_read(const struct bx_json *j, struct CBoxliteOptions *o, stru
     int r;
 
     if ((r = get_text(j, "image", 1024, &o->image, err)) < 0 ||
+        (r = get_text(j, "rootfs_path", ROOTFS_PATH_MAX, &o->rootfs_path, err)) < 0 ||
         (r = get_int(j, "cpus", BX_CPUS_MAX, &o->cpus, err)) < 0 ||
         (r = get_int(j, "memory_mib", BX_MEMORY_MAX_MIB, &o->memory_mib, err)) < 0 ||
         (r = get_int(j, "disk_size_gb", BX_DISK_MAX_GB, &o->disk_size_gb, err)) < 0 ||

@@ -16,6 +16,7 @@
 
 struct CBoxliteOptions {
     char *image;
+    char *rootfs_path; /* in place of it, or NULL */
     char *name; /* not in the JSON: the row has it */
     int cpus;   /* 0: default; likewise below */
     int memory_mib;

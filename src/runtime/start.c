@@ -10,7 +10,7 @@
  *      LOCK      boxes/<id>/start.lock is ours (another program may be starting it); runs it already? then
  *      connect
  *      IMAGE     which disk it stands on; pinned in the row, so that it is nobody's garbage. An
- *                image that is not there is pulled first
+ *                image that is not there is pulled first; one in a folder is looked for there (rootfs.c)
  *      CONVERT   disks/<hex>.ext4 exists (convert.c)
  *      ENGINE    what the host can do (engine.c); kvm that is demanded and not to be had ends here
  *      TEMPLATE  templates/<name> exists, or boxlite-shim is making it
@@ -42,6 +42,7 @@
 #include "runtime/engine.h"
 #include "runtime/job.h"
 #include "runtime/pull.h"
+#include "runtime/rootfs.h"
 #include "runtime/templates.h"
 
 #define LINK_FD              4
@@ -62,6 +63,7 @@ struct bx_start {
     struct bx_lock_wait *wait;
     struct bx_convert *convert;
     struct bx_pull *pull;
+    struct bx_rootfs *rootfs;
     bool pulled;
     struct bx_job *template_job;
     int64_t number;
@@ -91,6 +93,7 @@ void bx_start_free(struct bx_start *s)
     bx_lock_wait_free(s->wait);
     bx_convert_free(s->convert);
     bx_pull_free(s->pull);
+    bx_rootfs_free(s->rootfs);
     bx_job_kill(s->template_job);
     bx_vm_key_done(&s->machine.key);
     bx_image_config_done(&s->config);
@@ -285,6 +288,36 @@ static bool pull_image(struct bx_start *s, struct bx_err *err)
     return s->pull != NULL;
 }
 
+static void on_rootfs(void *ud, const char *digest, const char *disk, const struct bx_err *err)
+{
+    struct bx_start *s = ud;
+    struct bx_err why = err ? *err : BX_ERR_INIT;
+
+    s->rootfs = NULL;
+    if (!err) {
+        free(s->disk);
+        s->disk = bx_strf("%s", disk);
+        if (!s->disk)
+            bx_fail(&why, BX_ERESOURCE, ENOMEM, "start box %s", s->box->id);
+    }
+    if (why.code || bx_image_config(s->box->rt, digest, &s->config, &why) < 0)
+        bx_box_start_failed(s->box, &why);
+    else
+        disk_ready(s);
+}
+
+/* The image of a folder, for a box whose disk is not there. */
+static void step_rootfs(struct bx_start *s)
+{
+    struct bx_err err = BX_ERR_INIT;
+    char digest[80];
+    bool written = s->disk && stands(s) && bx_disk_digest(s->disk, digest, sizeof(digest));
+
+    s->rootfs = bx_rootfs_start(s->box->rt, s->box->id, s->box->options->rootfs_path, written ? digest : NULL, on_rootfs, s, &err);
+    if (!s->rootfs)
+        bx_box_start_failed(s->box, &err);
+}
+
 static void step_image(struct bx_start *s)
 {
     struct CBoxliteRuntime *rt = s->box->rt;
@@ -292,6 +325,10 @@ static void step_image(struct bx_start *s)
     char digest[80];
 
     first(&s->at_image);
+    if (s->box->options->rootfs_path && !(s->disk && bx_disk_exists(rt, s->disk))) {
+        step_rootfs(s);
+        return;
+    }
     if (find_disk(s, digest, sizeof(digest), &err) < 0) {
         if (!pull_image(s, &err))
             bx_box_start_failed(s->box, &err);
@@ -524,7 +561,7 @@ static int main_argv(struct bx_start *s, struct bx_err *err)
     }
     if (!argv || !argv[0]) {
         bx_strv_free(argv);
-        return bx_fail(err, BX_EINVALID, 0, "no command was given, and image %s has none", o->image);
+        return bx_fail(err, BX_EINVALID, 0, "no command was given, and image %s has none", o->rootfs_path ? o->rootfs_path : o->image);
     }
     s->box->main_argv = argv;
     return 0;

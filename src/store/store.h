@@ -34,7 +34,7 @@ struct bx_box_row {
     int64_t number;       /* rowid: never used twice in one home; distinct uids come from it */
     char *id;             /* 12 Base62 characters */
     char *name;           /* NULL when unnamed; unique */
-    char *image;          /* reference as the user gave it, or NULL */
+    char *image;          /* reference as the user gave it, or the absolute path of an OCI layout */
     char *disk;           /* file name under disks/ the box stands on, pinned at its first start; NULL before */
     char *options;        /* JSON: everything the box was created with (src/runtime/options.c) */
     int state;            /* enum bx_box_state of wire/frame.h, as a number */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* boxlite_image_import: misuse, what cannot be read, and what boxlite-unpack says, which is not trusted. */
+/* boxlite_image_import: misuse, what cannot be read, and what boxlite-unpack says, which is not trusted; and folders in place of images. */
 #include "api_help.h"
 
 #include <fcntl.h>
@@ -148,12 +148,51 @@ static void words_that_make_no_sense_are_refused(void **state)
     assert_int_equal(err.code, BX_EIMAGE);
 }
 
+/* ---- rootfs_path ---- */
+
+static void a_folder_takes_the_place_of_the_image(void **state)
+{
+    struct home *h = *state;
+    CBoxliteOptions *o = options_of("bad//name is not looked at", NULL);
+    char cwd[256], want[300];
+    struct answer a = {0};
+    CBoxliteError e = {Ok, NULL};
+    CBoxHandle *box;
+    CBoxInfo *info;
+
+    assert_int_equal(boxlite_has_feature("rootfs_path"), 1);
+    assert_non_null(getcwd(cwd, sizeof(cwd)));
+    snprintf(want, sizeof(want), "%s/no/such folder", cwd);
+    boxlite_options_set_rootfs_path(o, "no/such folder");
+    box = make_box(h->rt, o);
+    assert_int_equal(boxlite_box_info(box, on_box_info, &a, NULL), Ok);
+    DRAIN_UNTIL(h->rt, a.done);
+    info = a.result;
+    assert_string_equal(info->image, want);
+    boxlite_free_box_info(info);
+    a = (struct answer){0};
+    assert_int_equal(boxlite_start_box(box, on_plain, &a, NULL), Ok);
+    DRAIN_UNTIL(h->rt, a.done);
+    ASSERT_ANSWER(a, Image);
+    assert_non_null(strstr(a.message, want)); /* the folder is looked for at the start */
+    boxlite_box_free(box);
+    boxlite_options_set_rootfs_path(NULL, "x");
+    o = options_of(NULL, NULL);
+    boxlite_options_set_rootfs_path(o, NULL); /* ignored */
+    boxlite_options_set_rootfs_path(o, "");
+    assert_int_equal(boxlite_create_box(h->rt, o, on_box, &a, &e), InvalidArgument);
+    assert_non_null(strstr(e.message, "rootfs_path"));
+    boxlite_error_free(&e);
+    boxlite_options_free(o);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(misuse_is_told_at_once, home_setup, home_teardown),
         cmocka_unit_test_setup_teardown(what_cannot_be_read_is_told_by_its_callback, home_setup, home_teardown),
         cmocka_unit_test_setup_teardown(no_file_is_left_of_an_import_that_could_not_begin, home_setup, home_teardown),
+        cmocka_unit_test_setup_teardown(a_folder_takes_the_place_of_the_image, home_setup, home_teardown),
         cmocka_unit_test(what_was_imported_is_read),
         cmocka_unit_test(words_that_make_no_sense_are_refused),
     };

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -166,6 +167,137 @@ def test_an_import_that_is_ended_leaves_nothing(home):
     home.ok("prune")
     home.ok("import", "-", "ended:1", input=tar)
     home.ok("rmi", "ended:1")
+
+
+# --- a folder in place of an image ---
+
+def folder(home, name, more=(), config=None):
+    """An OCI layout with busybox; `more` makes another image of it."""
+    path = place(home, name)
+    shutil.rmtree(path, ignore_errors=True)
+    try:
+        mkimage.oci_layout(path, "folder:1", [mkimage.busybox_tree(), [file("etc/name", name.encode()), *more]], config or {"Cmd": ["cat", "/etc/name"]})
+    except mkimage.NoBusybox as why:
+        raise boxtest.Skip(str(why)) from None
+    return path
+
+
+def disks(home):
+    return {n for n in os.listdir(os.path.join(home.path, "disks")) if n.endswith(".ext4")}
+
+
+def test_a_box_of_a_folder_runs_and_keeps_its_disk(home):
+    path, names, before = folder(home, "first"), listed(home), blobs(home)
+    assert home.ok("run", "--name", "keeps", "--rootfs", path, "sh", "-c", "cat /etc/name; echo kept > /root/note").text == "first"
+    new = blobs(home) - before
+    assert len(new) == 2, new  # manifest and configuration: layers went into the disk
+    assert listed(home) == names
+    box = next(b for b in home.boxes() if b["Names"] == "keeps" or b["Names"] == ["keeps"])
+    assert box["Image"] == path, box
+    shutil.rmtree(path)
+    home.ok("prune", "--all")
+    home.ok("start", "keeps")
+    assert home.ok("exec", "keeps", "--", "cat", "/root/note", "/etc/name").text == "kept\nfirst"
+    home.ok("stop", "keeps")
+    home.ok("prune")
+    home.ok("start", "keeps")
+    assert home.ok("exec", "keeps", "--", "cat", "/root/note").text == "kept\n"
+    home.ok("rm", "-f", "keeps")
+    home.ok("prune")
+    assert not new & blobs(home)
+    clean(home)
+
+
+def test_an_unchanged_folder_gives_the_same_disk_and_a_changed_one_another(home):
+    path = folder(home, "changes")
+    before = disks(home)
+    assert home.ok("run", "--name", "old", "--rootfs", path).text == "changes"
+    made = disks(home) - before
+    stat = os.stat(os.path.join(home.path, "disks", *made))
+    assert len(made) == 1
+    assert home.ok("run", "--rm", "--rootfs", os.path.relpath(path)).text == "changes"
+    assert disks(home) - before == made and os.stat(os.path.join(home.path, "disks", *made)).st_ino == stat.st_ino
+    folder(home, "changes", more=[file("etc/more", b"more")], config={"Cmd": ["cat", "/etc/more"]})
+    assert home.ok("run", "--rm", "--rootfs", path).text == "more"
+    assert len(disks(home) - before) == 2
+    home.ok("start", "old")  # as it was made
+    assert home.run("exec", "old", "--", "cat", "/etc/more").code == 1
+    home.ok("rm", "-f", "old")
+    home.ok("prune")
+    assert not disks(home) - before
+    clean(home)
+
+
+def test_a_named_image_and_a_folder_with_the_same_content_share_a_disk(home):
+    path, before = folder(home, "shared"), disks(home)
+    home.ok("load", path, "--name", "shared:1")
+    assert home.ok("run", "--name", "named", "shared:1").text == "shared"
+    assert home.ok("run", "--name", "unnamed", "--rootfs", path).text == "shared"
+    assert len(disks(home) - before) == 1
+    r = home.run("rmi", "shared:1")
+    assert r.code == 125 and b"is used by box" in r.err, r
+    home.ok("rmi", "-f", "shared:1")
+    home.ok("rm", "-f", "named")
+    home.ok("prune", "--all")
+    home.ok("start", "unnamed")
+    home.ok("rm", "-f", "unnamed")
+    home.ok("prune")
+    assert disks(home) == before
+    clean(home)
+
+
+def test_two_programs_that_start_boxes_of_one_folder_convert_it_once(home):
+    path, before = folder(home, "at-once"), disks(home)
+    running = [home.popen("run", "--rm", "--rootfs", path) for _ in range(3)]
+    for p in running:
+        out, err = p.communicate(timeout=120)
+        assert (p.returncode, out) == (0, b"at-once"), (p.returncode, out, err)
+    assert len(disks(home) - before) == 1
+    home.ok("prune")
+    clean(home)
+
+
+def biggest(path):
+    sums = os.path.join(path, "blobs", "sha256")
+    return max((os.path.join(sums, n) for n in os.listdir(sums)), key=os.path.getsize)
+
+
+def altered(path):
+    os.chmod(biggest(path), 0o644)
+    with open(biggest(path), "r+b") as f:
+        f.seek(1000)
+        f.write(b"\xff\xff\xff\xff")
+
+
+def escaping(path):
+    layer = biggest(path)
+    shutil.move(layer, path + "-outside")
+    os.symlink(path + "-outside", layer)
+
+
+def pipe(path):
+    layer = biggest(path)
+    os.unlink(layer)
+    os.mkfifo(layer)
+
+
+def test_a_folder_that_is_no_sound_layout_is_refused_and_leaves_no_box(home):
+    before = disks(home)
+    for name, what, words in (("altered", altered, b"digest"), ("truncated", lambda p: os.truncate(biggest(p), 5000), b"as the manifest says"),
+                              ("missing", lambda p: os.unlink(biggest(p)), b"lacks"), ("escaping", escaping, b"lacks"),
+                              ("pipe", pipe, b"no file"),
+                              ("empty", lambda p: os.unlink(os.path.join(p, "index.json")), b"not an OCI layout"),
+                              ("several", lambda p: mkimage.oci_layout(p, "other:1", [SMALL]), b"several images")):
+        path = folder(home, name, more=[file("etc/big", os.urandom(3000000))])  # the upper layer is the biggest one, and nobody else's
+        what(path)
+        r = home.run("run", "--rootfs", path, "true")
+        assert r.code == 125 and words in r.err, (name, r)
+    for path in ("/etc/passwd", "/does/not/exist", home.work):
+        assert home.run("run", "--rootfs", path, "true").code == 125
+    assert home.run("run", "--rootfs", "", "true").code == 125
+    assert not home.boxes() and disks(home) == before
+    home.ok("prune")
+    clean(home)
 
 
 if __name__ == "__main__":
