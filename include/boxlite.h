@@ -428,8 +428,25 @@ BOXLITE_API void boxlite_options_set_workdir(CBoxliteOptions *options, const cha
 BOXLITE_API void boxlite_options_add_env(CBoxliteOptions *options, const char *key, const char *value);
 /* name|uid[:group|gid] that commands run as; default the image's, else root. Extension. */
 BOXLITE_API void boxlite_options_set_user(CBoxliteOptions *options, const char *user);
-/* No network. In this version a box never has one. */
+/*
+ * The network. A box has one unless it is disabled. Without rules it may reach everything but what is guarded: the host
+ * itself, the host's private networks, link-local addresses and cloud metadata. With rules it may reach only what they
+ * name. Names are held to what TLS and HTTP ask for, and never lead to a guarded address. Connections are refused as a
+ * firewall does (EHOSTUNREACH); names that are denied have the address 0.0.0.0. What contradicts (rules or ports with
+ * the network disabled) makes create fail.
+ */
+BOXLITE_API void boxlite_options_set_network_enabled(CBoxliteOptions *options);
+/* No interface but loopback, and nothing can be begun outward. */
 BOXLITE_API void boxlite_options_set_network_disabled(CBoxliteOptions *options);
+/* One rule: "pypi.org", "*.pypi.org", "192.0.2.7", "10.1.0.0/16", each with an optional ":port"; "*" is everything that
+ * is not guarded. Guarded addresses need a rule that names them as addresses, a block no larger than /8;
+ * "host.boxlite.internal" is the host's loopback. A rule that makes no sense makes create fail, naming it. */
+BOXLITE_API void boxlite_options_add_network_allow(CBoxliteOptions *options, const char *host);
+/* Publishes a port of the box on the host, at most 64. host_port 0: the host chooses, CBoxInfo tells. host_ip NULL: 127.0.0.1;
+ * "0.0.0.0" is every address of the host. A port that is taken makes the start fail, naming it. */
+BOXLITE_API BoxliteErrorCode boxlite_options_add_port(CBoxliteOptions *options, uint16_t host_port, uint16_t guest_port,
+                                                      BoxlitePortProtocol protocol, const char *host_ip,
+                                                      CBoxliteError *out_error);
 /* Whether stopping the box removes it; default 0. Incompatible with detach. Deprecated:
  * boxlite_options_set_auto_delete_interval. */
 BOXLITE_API void boxlite_options_set_auto_remove(CBoxliteOptions *options, int auto_remove);

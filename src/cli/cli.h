@@ -153,4 +153,21 @@ int bx_verb_info(int argc, char **argv);
 int bx_verb_version(int argc, char **argv);
 int bx_verb_help(int argc, char **argv);
 
+/* --- network.c: the network of a box that is made */
+
+struct bx_network_opts {
+    const char *mode; /* "enabled" | "disabled" */
+    char **allow, **publish;
+};
+
+#define BX_NETWORK_OPTS(o)                                                                                            \
+    BX_OPT_GROUP("The network"),                                                                                      \
+        BX_OPT_STRING(0, "network", &(o).mode, "enabled|disabled", "disabled: no interface but loopback (enabled)"),  \
+        BX_OPT_LIST(0, "allow-net", &(o).allow, "HOST[:PORT]", "reach only this: a name, *.name, address or block"),  \
+        BX_OPT_LIST('p', "publish", &(o).publish, "[[IP:]PORT:]PORT[/tcp|udp]", "reach a port of the box on the host")
+
+/* Sets them; 0, or the exit code of a mistake that was told. */
+int bx_cli_network(CBoxliteOptions *options, const char *verb, const struct bx_network_opts *o);
+void bx_network_opts_done(struct bx_network_opts *o);
+
 #endif

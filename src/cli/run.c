@@ -30,6 +30,7 @@ struct run_opts {
     bool rm;
     const char *name, *engine, *entrypoint, *rootfs;
     int64_t cpus, memory, disk_size;
+    struct bx_network_opts network;
 };
 
 /* "NAME=VALUE" or "NAME": name and value on the heap; false when the variable is not set here (it is then left out). */
@@ -80,6 +81,8 @@ static CBoxliteOptions *make_options(const struct run_opts *o, int argc, char **
         return NULL;
     }
     *ret_exit = add_env(options, o->process.env);
+    if (!*ret_exit)
+        *ret_exit = bx_cli_network(options, "run", &o->network);
     if (*ret_exit) {
         boxlite_options_free(options);
         return NULL;
@@ -206,6 +209,7 @@ int bx_verb_run(int argc, char **argv)
         BX_OPT_INT(0, "memory", &o.memory, BX_MEMORY_MIN_MIB, BX_MEMORY_MAX_MIB, "MiB", "memory (1024)"),
         BX_OPT_INT(0, "disk-size", &o.disk_size, 1, BX_DISK_MAX_GB, "GB", "size of the disk (10); space is taken as it is used"),
         BX_OPT_STRING(0, "engine", &o.engine, "auto|kvm|tcg", "what runs the machine (auto)"),
+        BX_NETWORK_OPTS(o.network),
         BX_OPT_INCLUDE(bx_cli_global_opts),
         BX_OPT_END,
     };
@@ -228,6 +232,7 @@ int bx_verb_run(int argc, char **argv)
         boxlite_runtime_free(rt);
     }
     bx_strv_free(o.process.env);
+    bx_network_opts_done(&o.network);
     return code;
 }
 

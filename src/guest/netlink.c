@@ -125,14 +125,17 @@ static int add_default_route(int fd, int nic, struct bx_err *err)
     return ask(fd, &r, "add the default route", err);
 }
 
-/* What the kernel follows: everything is here. */
-static int add_local_route(int fd, struct bx_err *err)
+/* What the kernel follows: everything is here. Twice, because of two routes of the same length the local one counts, but
+ * the longer one before it: eth0's own network has a longer one. */
+static int add_local_route(int fd, unsigned char prefix, struct bx_err *err)
 {
     struct rtmsg route = {.rtm_family = AF_INET, .rtm_table = RT_TABLE_LOCAL, .rtm_protocol = RTPROT_BOOT,
-                          .rtm_scope = RT_SCOPE_HOST, .rtm_type = RTN_LOCAL};
+                          .rtm_scope = RT_SCOPE_HOST, .rtm_type = RTN_LOCAL, .rtm_dst_len = prefix};
     struct request r;
 
     begin(&r, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &route, sizeof(route));
+    if (prefix > 0)
+        attr_u32(&r, RTA_DST, htonl(BX_NET_GUEST & ~0u << (32 - prefix)));
     attr_u32(&r, RTA_OIF, LOOPBACK);
     attr_u32(&r, RTA_PREFSRC, htonl(BX_NET_GUEST));
     return ask(fd, &r, "add the local route", err);
@@ -152,5 +155,7 @@ int bx_netlink_up(struct bx_err *err)
         r = add_address(fd, nic, err);
     if (r >= 0)
         r = add_default_route(fd, nic, err);
-    return r >= 0 ? add_local_route(fd, err) : r;
+    if (r >= 0)
+        r = add_local_route(fd, BX_NET_PREFIX, err);
+    return r >= 0 ? add_local_route(fd, 0, err) : r;
 }

@@ -80,6 +80,8 @@ static const struct field fields[] = {
     LIMIT(cpu_seconds),
     LIMIT(pids),
     FIELD(readonly_proc, F_BOOL, K_BOX, false, 0, 1),
+    FIELD(net_program, F_STR, K_BOX, true, 0, PATH_MAX),
+    FIELD(net_plan, F_STR, K_BOX, true, 0, 2 << 20),
     FIELD(setup_us, F_UINT, K_BOX, false, 0, UINT32_MAX),
     FIELD(image_us, F_UINT, K_BOX, false, 0, UINT32_MAX),
     FIELD(template_us, F_UINT, K_BOX, false, 0, UINT32_MAX),
@@ -237,7 +239,7 @@ static bool is_plain_name(const char *s)
 static int check_strings(const struct bx_json *o, const struct bx_shim_plan *p, struct bx_err *err)
 {
     const char *const paths[] = {p->qemu,          p->kernel,  p->initramfs, p->hook,
-                                 p->templates_dir, p->box_dir, p->base_disk};
+                                 p->templates_dir, p->box_dir, p->base_disk, p->net_program};
 
     for (size_t i = 0; i < BX_ARRAY_SIZE(paths); i++)
         if (paths[i] && paths[i][0] != '/')
@@ -246,6 +248,8 @@ static int check_strings(const struct bx_json *o, const struct bx_shim_plan *p, 
         return bx_json_fail(o, err, "template_name must be a plain name");
     if (p->box_id && !is_plain_name(p->box_id)) /* also the name of a control group */
         return bx_json_fail(o, err, "box_id must be a plain name");
+    if (!p->net_program != !p->net_plan)
+        return bx_json_fail(o, err, "net_program and net_plan come together");
     for (char **e = p->env; e && *e; e++)
         if ((*e)[0] == '=' || !strchr(*e, '='))
             return bx_json_fail(o, err, "env must be NAME=VALUE");

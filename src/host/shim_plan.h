@@ -75,6 +75,8 @@ struct bx_shim_plan {
     uint64_t capabilities;
     struct bx_shim_limits limits;
     bool readonly_proc;
+    char *net_program; /* boxlite-net; NULL: a box without a network */
+    char *net_plan;    /* what it is told (net/plan.h) */
     unsigned setup_us, image_us, template_us, config_us; /* what the start took before the shim */
 };
 

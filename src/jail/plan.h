@@ -71,7 +71,7 @@ struct bx_jail_rlimit {
 };
 
 #define BX_JAIL_MOUNTS_MAX 192
-#define BX_JAIL_FDS_MAX 32
+#define BX_JAIL_FDS_MAX 80
 
 struct bx_jail_plan {
     const char *name;  /* for messages */

@@ -137,6 +137,23 @@ static const struct rule rules_pull_locked[] = {
     { SCMP_SYS(mmap), R_NO_EXEC_MAP_EACCES }, { SCMP_SYS(mprotect), R_NO_EXEC_MAP_EACCES },
 };
 
+/* boxlite-net: sockets it connects, and those it was handed. No file, no bind, no listen, no thread. */
+static const struct rule rules_net_run[] = {
+    A(epoll_create1), A(epoll_wait), A(epoll_pwait), A(epoll_pwait2), A(epoll_ctl), A(timerfd_create), A(timerfd_settime), A(connect),
+    A(accept4), A(getsockopt), A(setsockopt), A(getsockname), A(sendto), A(recvfrom), A(sendmsg), A(recvmsg), A(shutdown),
+    A(rt_sigaction), A(sigaltstack), A(getppid), A(eventfd2), A(newfstatat),
+    { SCMP_SYS(socket), R_SOCKET_INET },
+};
+static const struct rule rules_net_start[] = {
+    A(mmap), A(mprotect), A(execve), A(prctl), A(seccomp), A(arch_prctl), A(set_tid_address), A(memfd_create), A(access),
+    A(faccessat), A(faccessat2), A(readlink), A(readlinkat), A(getcwd), A(statx), A(sysinfo), A(uname), A(bind), A(fadvise64),
+    { SCMP_SYS(openat), R_OPEN_READ },
+};
+static const struct rule rules_net_locked[] = {
+    { SCMP_SYS(mmap), R_NO_EXEC_MAP_EACCES }, { SCMP_SYS(mprotect), R_NO_EXEC_MAP_EACCES },
+    { SCMP_SYS(openat), R_EACCES }, { SCMP_SYS(readlink), R_EACCES }, { SCMP_SYS(readlinkat), R_EACCES },
+};
+
 struct part {
     const struct rule *rules;
     size_t n;
@@ -153,6 +170,8 @@ static const struct profile {
     [BX_SECCOMP_QEMU_LOCKED] = { "qemu-locked", { PART(rules_core), PART(rules_qemu_run), PART(rules_qemu_locked) } },
     [BX_SECCOMP_SHIM] = { "shim", { PART(rules_core), PART(rules_shim) } },
     [BX_SECCOMP_PULL] = { "pull", { PART(rules_core), PART(rules_pull_run), PART(rules_pull_start), SANITIZERS } },
+    [BX_SECCOMP_NET] = { "net", { PART(rules_core), PART(rules_net_run), PART(rules_net_start), SANITIZERS } },
+    [BX_SECCOMP_NET_LOCKED] = { "net-locked", { PART(rules_core), PART(rules_net_run), PART(rules_net_locked), SANITIZERS } },
     [BX_SECCOMP_PULL_LOCKED] = { "pull-locked", { PART(rules_core), PART(rules_pull_run), PART(rules_pull_locked), SANITIZERS } },
 };
 _Static_assert(BX_ARRAY_SIZE(profiles) == BX_SECCOMP_PROFILES, "a profile has no list");

@@ -20,6 +20,8 @@ enum bx_seccomp_profile {
     BX_SECCOMP_SHIM,        /* the shim once its box runs: no new process, no socket, no exec. Installed by itself */
     BX_SECCOMP_PULL,        /* boxlite-pull from its exec on: sockets of the Internet only, files, threads */
     BX_SECCOMP_PULL_LOCKED, /* before it speaks to anybody: no exec, no executable memory. Installed by itself, on top */
+    BX_SECCOMP_NET,         /* boxlite-net from its exec on: the libraries, then what follows */
+    BX_SECCOMP_NET_LOCKED,  /* before it reads a byte of the box: sockets of the Internet only, no files, no exec, no listening */
     BX_SECCOMP_PROFILES
 };
 

@@ -211,6 +211,7 @@ static void on_events(struct bx_source *s, int fd, uint32_t events, void *ud)
 
     (void)s;
     (void)fd;
+    moved(r);
     if ((events & (BX_READ | BX_HUP)) && !r->out_eof && !read_out(r))
         return;
     bx_relay_pump(r);

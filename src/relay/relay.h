@@ -29,7 +29,7 @@ struct bx_relay;
 struct bx_relay_ops {
     /* The socket has failed, or the peer broke the rules (code BX_ERPC): the owner ends the stream and the relay. */
     void (*failed)(struct bx_relay *r, const struct bx_err *why);
-    /* Something was read from the socket or came for it: for a timer of silence. May be NULL. */
+    /* Something is read from the socket or came for it: for a timer of silence, and to write what is queued. May be NULL. */
     void (*moved)(struct bx_relay *r);
     /* Both directions have ended; may free it. May be NULL. */
     void (*over)(struct bx_relay *r);

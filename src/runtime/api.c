@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* api.c - the border: errors as users see them, strings, named facts, what is freed. */
+#include "runtime/network.h"
 #include "runtime/runtime.h"
 
 #include <errno.h>
@@ -153,7 +154,7 @@ static void box_info_done(CBoxInfo *i)
     free(i->name);
     free(i->image);
     free(i->status);
-    free(i->network); /* without lists in this version */
+    bx_network_info_free(i->network);
 }
 
 void boxlite_free_box_info(CBoxInfo *info)

@@ -36,6 +36,15 @@ static int state_of(struct CBoxliteRuntime *rt, const struct bx_box_row *row)
     return row->state;
 }
 
+/* With the ports that the box has told, when this runtime has a link to it. */
+static CNetworkInfo *network_of(const struct CBoxliteRuntime *rt, const struct bx_box_row *row, const struct CBoxliteOptions *o)
+{
+    for (const struct bx_box *b = rt->boxes; b; b = b->next)
+        if (b->conn && b->info.ports_count > 0 && bx_streq(b->id, row->id))
+            return bx_network_info(&o->network, b->info.ports, b->info.ports_count);
+    return bx_network_info(&o->network, NULL, 0);
+}
+
 static int info_of_row(struct CBoxliteRuntime *rt, const struct bx_box_row *row, CBoxInfo *ret,
                        struct bx_err *err)
 {
@@ -49,10 +58,9 @@ static int info_of_row(struct CBoxliteRuntime *rt, const struct bx_box_row *row,
     ret->name = row->name ? bx_strf("%s", row->name) : NULL;
     ret->image = bx_strf("%s", o->rootfs_path ? o->rootfs_path : o->image);
     ret->status = bx_strf("%s", bx_state_name(state));
-    ret->network = calloc(1, sizeof(*ret->network));
+    ret->network = network_of(rt, row, o);
     if (!ret->id || !ret->image || !ret->status || !ret->network || (row->name && !ret->name))
         return bx_fail(err, BX_ERESOURCE, ENOMEM, "box %s", row->id);
-    ret->network->mode = BoxliteNetworkModeDisabled;
     ret->running = state == BX_BOX_RUNNING;
     ret->pid = ret->running ? row->pid : 0;
     ret->cpus = o->cpus;

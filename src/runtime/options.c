@@ -56,6 +56,7 @@ void boxlite_options_free(CBoxliteOptions *o)
     bx_strv_free(o->env);
     bx_strv_free(o->entrypoint);
     bx_strv_free(o->cmd);
+    bx_network_done(&o->network);
     free(o);
 }
 
@@ -150,11 +151,6 @@ void boxlite_options_add_env(CBoxliteOptions *options, const char *key, const ch
     pair = bx_strf("%s=%s", key, value);
     if (!pair || bx_strv_add(&options->env, pair) < 0)
         options->no_memory = true;
-}
-
-void boxlite_options_set_network_disabled(CBoxliteOptions *options)
-{
-    (void)options; /* as every box of this version */
 }
 
 void boxlite_options_set_auto_remove(CBoxliteOptions *options, int auto_remove)
@@ -305,7 +301,8 @@ int bx_options_check(const struct CBoxliteOptions *o, struct bx_err *err)
         (r = check_text("rootfs_path", o->rootfs_path, ROOTFS_PATH_MAX, err)) < 0 ||
         (r = check_text("workdir", o->workdir, 4095, err)) < 0 ||
         (r = check_text("user", o->user, 255, err)) < 0 || (r = check_env(o->env, err)) < 0 ||
-        (r = check_list("entrypoint", o->entrypoint, err)) < 0 || (r = check_list("cmd", o->cmd, err)) < 0)
+        (r = check_list("entrypoint", o->entrypoint, err)) < 0 || (r = check_list("cmd", o->cmd, err)) < 0 ||
+        (r = bx_network_check(&o->network, err)) < 0)
         return r;
     if (o->detach && bx_options_remove_on_stop(o))
         return bx_fail(err, BX_EINVALID, 0,
@@ -349,6 +346,7 @@ int bx_options_to_json(const struct CBoxliteOptions *o, char **ret, struct bx_er
     if (o->has_auto_delete)
         bx_jw_u64(&w, "auto_delete", o->auto_delete);
     bx_jw_bool(&w, "detach", o->detach);
+    bx_network_to_json(&o->network, &w);
     bx_jw_end(&w);
     r = bx_jw_finish(&w, err);
     if (r < 0)
@@ -400,7 +398,7 @@ static int options_read(const struct bx_json *j, struct CBoxliteOptions *o, stru
         (r = bx_json_opt_bool(j, "tty", &o->tty, err)) < 0 ||
         (r = bx_json_opt_bool(j, "stdin_open", &o->stdin_open, err)) < 0 ||
         (r = bx_json_opt_bool(j, "auto_remove", &auto_remove, err)) < 0 ||
-        (r = bx_json_opt_bool(j, "detach", &o->detach, err)) < 0)
+        (r = bx_json_opt_bool(j, "detach", &o->detach, err)) < 0 || (r = bx_network_from_json(j, &o->network, err)) < 0)
         return r;
     o->auto_remove = auto_remove;
     r = bx_json_opt_u64(j, "auto_delete", 0, UINT32_MAX, &auto_delete, err);

@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "runtime/network.h"
 
 #define BX_DEFAULT_IMAGE      "alpine:latest"
 #define BX_DEFAULT_MEMORY_MIB 1024
@@ -32,6 +33,7 @@ struct CBoxliteOptions {
     bool has_auto_delete;
     uint32_t auto_delete;
     bool detach;
+    struct bx_network network;
     bool no_memory; /* a setter could not keep what it was given */
 };
 

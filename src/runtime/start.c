@@ -34,6 +34,7 @@
 #include <unistd.h>
 
 #include "disk/qcow2.h"
+#include "host/companion.h"
 #include "host/shim_plan.h"
 #include "jail/plan.h"
 #include "runtime/box.h"
@@ -580,6 +581,19 @@ static void hostname_of(const struct bx_box *b, char dst[64])
         dst[--i] = '\0';
 }
 
+static int plan_network(const struct bx_network *n, struct bx_shim_plan *p, struct bx_err *err)
+{
+    char path[PATH_MAX];
+    int r = bx_companion_path("boxlite-net", path, sizeof(path), err);
+
+    if (r < 0)
+        return r;
+    p->net_plan = bx_network_plan(n);
+    if (!p->net_plan || bx_plan_text(&p->net_program, path))
+        return bx_fail(err, BX_ERESOURCE, ENOMEM, "plan the network");
+    return 0;
+}
+
 static int plan_box(struct bx_start *s, struct bx_shim_plan *p, struct bx_err *err)
 {
     const struct CBoxliteOptions *o = s->box->options;
@@ -612,7 +626,7 @@ static int plan_box(struct bx_start *s, struct bx_shim_plan *p, struct bx_err *e
                                    : "") ||
         merge_env(&p->env, s->config.env, o->env) < 0)
         return bx_fail(err, BX_ERESOURCE, ENOMEM, "plan the box");
-    return 0;
+    return bx_network_on(&o->network) ? plan_network(&o->network, p, err) : 0;
 }
 
 static int spawn_shim(struct bx_start *s, const struct bx_shim_plan *plan, int fds[2], struct bx_err *err)

@@ -121,7 +121,7 @@ static int check_ready(const struct box *b, const boxlite_Ready *ready, struct b
 {
     static const uint8_t zero[16];
 
-    if (b->phase != BOX_STARTING || !b->start_sent || !b->guest_hello)
+    if (b->phase != BOX_STARTING || !b->start_sent || !b->guest_hello || b->guest_ready)
         return bx_fail(err, BX_ERPC, 0, "Ready out of place");
     if (!bx_qemu_locked(b->qemu)) /* its answer came before that to the disk's size, which released Start */
         return bx_fail(err, BX_EENGINE, 0, "QEMU is not locked down");
@@ -145,19 +145,27 @@ static int guest_ready(struct box *b, const uint8_t *p, size_t len, struct bx_er
     if (r < 0)
         return r;
     b->t_ready = bx_now();
+    bx_str_printable(b->kernel, sizeof(b->kernel), ready.kernel, strlen(ready.kernel));
+    bx_info("ready from %s: spawn %lld us, restore %lld us, start %lld us (in the guest: root %u us, all %u us)", b->plan->template_name,
+            (long long)(bx_qemu_exec_time(b->qemu) - b->t_begin) / 1000,
+            (long long)(b->t_hello - bx_qemu_exec_time(b->qemu)) / 1000,
+            (long long)(b->t_ready - b->t_hello) / 1000, ready.mount_us, ready.total_us);
+    b->guest_ready = true;
+    return b->net_ready || !b->plan->net_plan ? box_ready(b, err) : 0;
+}
+
+int box_ready(struct box *b, struct bx_err *err)
+{
+    int r;
+
     b->phase = BOX_RUNNING;
     bx_timer_set(b->deadline, 0);
-    bx_str_printable(b->kernel, sizeof(b->kernel), ready.kernel, strlen(ready.kernel));
     r = clients_accept(b, err);
     if (r < 0)
         return r;
     health_started(b);
     for (struct client *c = b->clients; c; c = c->next)
         clients_send_info(b, c, false);
-    bx_info("ready from %s: spawn %lld us, restore %lld us, start %lld us (in the guest: root %u us, all %u us)", b->plan->template_name,
-            (long long)(bx_qemu_exec_time(b->qemu) - b->t_begin) / 1000,
-            (long long)(b->t_hello - bx_qemu_exec_time(b->qemu)) / 1000,
-            (long long)(b->t_ready - b->t_hello) / 1000, ready.mount_us, ready.total_us);
     return 0;
 }
 
@@ -262,7 +270,8 @@ static int send_start(struct box *b, struct bx_err *err)
     struct bx_msg_start s = {.pb = {.capabilities = p->capabilities,
                                     .disk_size = b->disk_size,
                                     .grow = p->grow,
-                                    .readonly_proc = p->readonly_proc}};
+                                    .readonly_proc = p->readonly_proc,
+                                    .network = p->net_plan != NULL}};
 
     for (char **e = p->env; e && *e; e++) {
         bx_buf_add(&env, *e, strlen(*e) + 1);
@@ -511,6 +520,7 @@ static void on_settle(struct bx_source *s, void *ud)
     if (b->phase != BOX_GONE && (b->qemu_dead || (b->decided && !b->qemu)))
         box_finish(b);
     clients_settle(b);
+    net_settle(b);
     health_settle(b);
     if (b->phase == BOX_GONE && box_farewell_done(b))
         bx_loop_quit(b->loop, b->failed ? 1 : 0);
@@ -555,7 +565,10 @@ static int set_up(struct box *b, struct bx_err *err)
 /* Everything but QEMU itself, while that is loading. */
 static int set_up_rest(struct box *b, struct bx_err *err)
 {
-    int r = health_init(b, err);
+    int r = net_start(b, err);
+
+    if (r == 0)
+        r = health_init(b, err);
 
     if (r == 0)
         r = figures_init(b, err);
@@ -576,6 +589,7 @@ static void box_done(struct box *b)
     while (b->clients)
         client_remove(b->clients, NULL);
     bx_conn_done(&b->guest);
+    net_done(b);
     health_done(b);
     figures_done(b);
     b->listener = bx_source_remove(b->listener);
@@ -594,6 +608,7 @@ int box_run(const struct bx_shim_plan *plan)
 {
     struct box b = {.plan = plan,
                     .guest = BX_CONN_INIT,
+                    .net_conn = BX_CONN_INIT,
                     .dir_fd = -1,
                     .lock_fd = -1,
                     .listen_fd = -1,

@@ -7,6 +7,7 @@
  *   clients.c  the socket, who may connect, messages about the box
  *   health.c   is the agent alive; the guest's clock
  *   figures.c  what the box takes, as the agent counts it
+ *   net.c      boxlite-net: started, ready, what it reports
  *   mux.c      streams
  *
  * Phases go forward only:
@@ -83,6 +84,15 @@ struct box {
     struct bx_source *figures_late;
     boxlite_Figures guest_figures;
 
+    /* network; of a box that has one */
+    struct bx_link net_link;
+    struct bx_conn net_conn;
+    struct bx_source *net_child;
+    bool net_ready;
+    bool guest_ready; /* Ready has come, but the network is not there yet */
+    boxlite_NetReady net_ports;
+    boxlite_NetReport net_report;
+
     /* end */
     bool qemu_dead;
     int qemu_status;
@@ -112,6 +122,18 @@ void box_drain_guest(struct box *b);
  * unknown engine. */
 int box_plan_parts(const struct bx_shim_plan *p, struct bx_vm_parts *parts, struct bx_vm_shape *shape,
                    struct bx_vm_key *key, struct bx_err *err);
+
+/* The machine and its network are there: the box runs. */
+int box_ready(struct box *b, struct bx_err *err);
+
+/* net.c */
+/* Starts boxlite-net, when the plan has one, with the guest's port for connections. */
+int net_start(struct box *b, struct bx_err *err);
+void net_done(struct box *b);
+/* End of round: writes what waits. */
+void net_settle(struct box *b);
+/* Asks for a report; it is kept when it comes. */
+void net_ask(struct box *b);
 
 /* ending.c */
 /* The box has failed: the first reason wins, the machine is ended. The console's tail is added. */

@@ -316,6 +316,10 @@ void clients_send_info(struct box *b, struct client *c, bool figures)
     struct bx_err err = BX_ERR_INIT;
 
     snprintf(i.engine, sizeof(i.engine), "%s", b->plan->engine);
+    i.network = b->net_ready;
+    i.ports_count = b->net_ports.ports_count;
+    memcpy(i.ports, b->net_ports.ports, sizeof(i.ports));
+    i.net = b->net_report;
     snprintf(i.kernel, sizeof(i.kernel), "%s", b->kernel);
     if (b->qemu) {
         int64_t exec = bx_qemu_exec_time(b->qemu);

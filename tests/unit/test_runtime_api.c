@@ -261,7 +261,7 @@ static void a_box_is_made_found_listed_and_removed(void **state)
     assert_int_equal(info->cpus, 2);
     assert_int_equal(info->memory_mib, 700);
     assert_int_equal(info->running, 0);
-    assert_int_equal(info->network->mode, BoxliteNetworkModeDisabled);
+    assert_int_equal(info->network->mode, BoxliteNetworkModeEnabled);
     assert_int_equal(info->started_at, 0);
     assert_true(info->created_at > 1600000000);
     boxlite_free_box_info(info);

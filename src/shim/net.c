@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * net.c - boxlite-net, as the shim sees it: a process that holds the guest's port for connections and the host's network,
+ * and tells on a link of its own when it is ready, what its policy refuses, and how much went through.
+ *
+ * It is started beside QEMU's loading and has the port until the end; when it dies its outer process starts it again. When
+ * that dies too the box goes on without a network.
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "host/spawn.h"
+#include "shim/box.h"
+
+#define FD_GUEST 3 /* of boxlite-net (net/net.h) */
+#define FD_SHIM  4
+#define FD_PLAN  5
+#define LINK_MAX (256 * 1024)
+
+static int on_ready(struct box *b, const uint8_t *p, size_t len, struct bx_err *err)
+{
+    boxlite_NetReady ready = boxlite_NetReady_init_zero;
+    char text[BX_ERR_MSG_MAX];
+    int r = bx_msg_decode(BX_MSG_NET_READY, p, len, &ready, err);
+
+    if (r < 0 || b->net_ready)
+        return r; /* a second one: it was started again, with the same ports */
+    if (ready.code) {
+        bx_str_printable(text, sizeof(text), ready.message, strlen(ready.message));
+        return bx_fail(err, ready.code < BX_ECODE_MAX ? (enum bx_code)ready.code : BX_ENETWORK, 0, "%s", text);
+    }
+    b->net_ports = ready;
+    b->net_ready = true;
+    return b->guest_ready && b->phase == BOX_STARTING ? box_ready(b, err) : 0;
+}
+
+static int on_refused(const uint8_t *p, size_t len, struct bx_err *err)
+{
+    static struct bx_ratelimit rl;
+    boxlite_NetRefused m = boxlite_NetRefused_init_zero;
+    char name[256], why[128];
+    int r = bx_msg_decode(BX_MSG_NET_REFUSED, p, len, &m, err);
+
+    if (r < 0)
+        return r;
+    bx_str_printable(name, sizeof(name), m.name, strlen(m.name));
+    bx_str_printable(why, sizeof(why), m.why, strlen(m.why));
+    if (m.protocol == 0)
+        bx_log_ratelimited(&rl, BX_LOG_INFO, "network: the name %s was refused: %s", name, why);
+    else
+        bx_log_ratelimited(&rl, BX_LOG_INFO, "network: %s to %u.%u.%u.%u:%u%s%s was refused: %s",
+                           m.protocol == IPPROTO_UDP ? "udp" : "tcp", m.address >> 24, m.address >> 16 & 255, m.address >> 8 & 255,
+                           m.address & 255, m.port, name[0] ? " " : "", name, why);
+    return 0;
+}
+
+static int on_message(struct bx_link *l, uint16_t type, uint32_t stream, const uint8_t *p, size_t len, struct bx_err *err)
+{
+    struct box *b = l->ud;
+    struct bx_err why = BX_ERR_INIT;
+
+    box_touch(b);
+    if (stream != 0)
+        return bx_fail(err, BX_ERPC, 0, "a stream on the link of boxlite-net");
+    switch (type) {
+    case BX_MSG_NET_READY:
+        if (on_ready(b, p, len, &why) < 0)
+            box_fail(b, &why);
+        return 0;
+    case BX_MSG_NET_REFUSED:
+        return on_refused(p, len, err);
+    case BX_MSG_NET_REPORT:
+        return bx_msg_decode(type, p, len, &b->net_report, err);
+    default:
+        return 0; /* of a later version */
+    }
+}
+
+static int on_data(struct bx_link *l, uint32_t stream, unsigned lane, const uint8_t *data, size_t len, struct bx_err *err)
+{
+    (void)l, (void)stream, (void)lane, (void)data, (void)len;
+    return bx_fail(err, BX_ERPC, 0, "data on the link of boxlite-net");
+}
+
+static int on_eof(struct bx_link *l, uint32_t stream, unsigned lane, struct bx_err *err)
+{
+    return on_data(l, stream, lane, NULL, 0, err);
+}
+
+static const struct bx_link_ops ops = {on_message, on_data, on_eof};
+
+/* The network is gone, and why. A box that has not started yet does not start without it. */
+static void lost(struct box *b, const char *why)
+{
+    struct bx_err err;
+
+    bx_conn_done(&b->net_conn);
+    if (b->phase == BOX_STARTING) {
+        bx_fail(&err, BX_ENETWORK, 0, "the box's network: %s", why);
+        box_fail(b, &err);
+    } else if (b->phase == BOX_RUNNING) {
+        bx_error("the box has no network any more: %s", why);
+    }
+    box_touch(b);
+}
+
+static void on_io(struct bx_source *s, int fd, uint32_t events, void *ud)
+{
+    struct box *b = ud;
+    struct bx_err err = BX_ERR_INIT;
+    int r = 1;
+
+    (void)s;
+    (void)fd;
+    while (r > 0 && b->net_conn.fd >= 0 && (events & (BX_READ | BX_HUP)))
+        r = bx_conn_read(&b->net_conn, &err);
+    if (r < 0)
+        lost(b, err.msg);
+    box_touch(b);
+}
+
+static void on_child(struct bx_source *s, int status, void *ud)
+{
+    struct box *b = ud;
+
+    b->net_child = bx_source_remove(s);
+    if (status != 0 && b->net_conn.fd < 0 && b->phase == BOX_RUNNING)
+        bx_error("boxlite-net has ended with status %d", status);
+}
+
+static int spawn(struct box *b, int guest, int link, struct bx_err *err)
+{
+    char *const argv[] = {b->plan->net_program, NULL};
+    bx_cleanup_close int plan = bx_memfd_sealed("net-plan", b->plan->net_plan, strlen(b->plan->net_plan));
+    const struct bx_spawn_fd fds[] = {{2, 2}, {guest, FD_GUEST}, {link, FD_SHIM}, {plan, FD_PLAN}};
+    struct bx_spawn s = {.path = b->plan->net_program, .argv = argv, .fds = fds, .n_fds = BX_ARRAY_SIZE(fds)};
+    int pidfd;
+
+    if (plan < 0)
+        return bx_fail(err, BX_EINTERNAL, -plan, "plan of boxlite-net");
+    pidfd = bx_spawn(&s, NULL, err);
+    if (pidfd < 0)
+        return pidfd;
+    b->net_child = bx_loop_add_child(b->loop, pidfd, on_child, b);
+    return b->net_child ? 0 : bx_fail(err, BX_ERESOURCE, errno, "watch boxlite-net");
+}
+
+int net_start(struct box *b, struct bx_err *err)
+{
+    bx_cleanup_close int guest = -1, theirs = -1;
+    int pair[2], r;
+
+    if (!b->plan->net_plan)
+        return 0;
+    guest = bx_qemu_take_bulk(b->qemu);
+    if (guest < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return bx_fail(err, BX_EINTERNAL, errno, "the link of boxlite-net");
+    theirs = pair[1];
+    bx_link_init(&b->net_link, &ops, b, LINK_MAX);
+    r = bx_conn_init(&b->net_conn, b->loop, pair[0], &b->net_link, on_io, b);
+    if (r < 0)
+        return bx_fail(err, BX_EINTERNAL, -r, "the link of boxlite-net");
+    bx_conn_want_read(&b->net_conn, true);
+    return spawn(b, guest, theirs, err);
+}
+
+void net_done(struct box *b)
+{
+    if (!b->plan->net_plan)
+        return;
+    b->net_child = bx_source_remove(b->net_child);
+    bx_conn_done(&b->net_conn);
+    bx_link_done(&b->net_link);
+}
+
+void net_settle(struct box *b)
+{
+    struct bx_err err = BX_ERR_INIT;
+
+    if (b->net_conn.fd >= 0 && bx_conn_flush(&b->net_conn, &err) < 0)
+        lost(b, err.msg);
+}
+
+void net_ask(struct box *b)
+{
+    boxlite_NetReportGet ask = boxlite_NetReportGet_init_zero;
+
+    if (b->net_conn.fd < 0)
+        return;
+    (void)bx_msg_send(&b->net_link, BX_MSG_NET_REPORT_GET, 0, &ask, NULL);
+    (void)bx_conn_flush(&b->net_conn, NULL);
+}
