@@ -111,6 +111,8 @@ typedef struct CBoxliteRuntime CBoxliteRuntime;
 typedef struct CBoxHandle CBoxHandle;
 /* What a new box shall be. */
 typedef struct CBoxliteOptions CBoxliteOptions;
+/* What its commands may take and do, and what holds its machine. */
+typedef struct CAdvancedBoxOptions CAdvancedBoxOptions;
 /* A command in a box. */
 typedef struct CExecutionHandle CExecutionHandle;
 /* The images of a runtime. */
@@ -310,8 +312,8 @@ BOXLITE_API const char *boxlite_version(void);
 
 /* Does this library have the named part? Names are added, never removed; unknown names give 0. Extension.
  * 0.1.0: "runtime_fd", "exec_post", "attach", "stdin_writable", "image_load", "image_store", "image_save", "image_pull",
- * "info", "engine", "progress", "pull_progress", "metrics", "restart", "image_import",
- * "rootfs_path". */
+ * "info", "engine", "progress", "pull_progress", "metrics", "restart", "image_import", "rootfs_path", "security",
+ * "exec_limits". */
 BOXLITE_API int boxlite_has_feature(const char *name);
 
 /*
@@ -447,6 +449,18 @@ BOXLITE_API void boxlite_options_add_network_allow(CBoxliteOptions *options, con
 BOXLITE_API BoxliteErrorCode boxlite_options_add_port(CBoxliteOptions *options, uint16_t host_port, uint16_t guest_port,
                                                       BoxlitePortProtocol protocol, const char *host_ip,
                                                       CBoxliteError *out_error);
+/*
+ * What this version cannot give yet, a folder or file of the host in the box, a value that the box sees only as
+ * `placeholder`, a stop after so many idle seconds (0: never), makes the call that makes the box fail with Unsupported,
+ * naming it.
+ */
+BOXLITE_API void boxlite_options_add_volume(CBoxliteOptions *options, const char *host_path, const char *guest_path,
+                                            int read_only);
+BOXLITE_API void boxlite_options_add_secret(CBoxliteOptions *options, const char *name, const char *value,
+                                            const char *placeholder, const char *const *hosts, int hosts_count);
+BOXLITE_API void boxlite_options_set_auto_stop_interval(CBoxliteOptions *options, uint32_t seconds);
+/* 0: a command does not start the box again once it was stopped (InvalidState): only boxlite_start_box does; default 1. */
+BOXLITE_API void boxlite_options_set_auto_resume_enabled(CBoxliteOptions *options, int enabled);
 /* Whether stopping the box removes it; default 0. Incompatible with detach. Deprecated:
  * boxlite_options_set_auto_delete_interval. */
 BOXLITE_API void boxlite_options_set_auto_remove(CBoxliteOptions *options, int auto_remove);
@@ -479,13 +493,70 @@ BOXLITE_API void boxlite_options_set_stdin_open(CBoxliteOptions *options, int en
  */
 BOXLITE_API void boxlite_options_set_engine(CBoxliteOptions *options, const char *engine);
 
+/* Takes a copy of the advanced options (below). */
+BOXLITE_API void boxlite_options_set_advanced(CBoxliteOptions *options, const CAdvancedBoxOptions *advanced);
+
+/*
+ * Advanced options. A new object has the default: all walls, no limits, Docker's capabilities. It is freed by
+ * boxlite_advanced_options_free, also after boxlite_options_set_advanced. What they say is kept with the box, for every
+ * start and every program. Setters ignore a NULL object; numbers are checked when the box is made, and the error names
+ * the field.
+ */
+BOXLITE_API BoxliteErrorCode boxlite_advanced_options_new(CAdvancedBoxOptions **out_options,
+                                                          CBoxliteError *out_error);
+BOXLITE_API void boxlite_advanced_options_free(CAdvancedBoxOptions *options);
+
+/*
+ * Sets all nine fields below: "development" (no jailer, no seccomp, no limits: to find out whether a wall is in the
+ * way), "standard" (all walls, no limits: the default), "maximum" (also 1024 open files, files of 1 GiB, 100
+ * processes). Errors: InvalidArgument. Extension.
+ */
+BOXLITE_API BoxliteErrorCode boxlite_advanced_options_set_security_preset(CAdvancedBoxOptions *options,
+                                                                          const char *preset,
+                                                                          CBoxliteError *out_error);
+/* jailer_enabled, seccomp_enabled and close_fds at once. */
+BOXLITE_API void boxlite_advanced_options_set_security_enabled(CAdvancedBoxOptions *options, int enabled);
+/*
+ * What holds the machine on the host; default 1. jailer_enabled: namespaces, a root of its own, another user, no
+ * capabilities, a control group, Landlock. seccomp_enabled: the filters of system calls. Without them whoever breaks out
+ * of the machine is a program of the user who started the box, so switch them off to look for the cause of a trouble
+ * only. Extensions.
+ */
+BOXLITE_API void boxlite_advanced_options_set_jailer_enabled(CAdvancedBoxOptions *options, int enabled);
+BOXLITE_API void boxlite_advanced_options_set_seccomp_enabled(CAdvancedBoxOptions *options, int enabled);
+/* 0: the box has no network, as boxlite_options_set_network_disabled, whatever else its options say of it. Default 1.
+ * Extension. */
+BOXLITE_API void boxlite_advanced_options_set_network_enabled(CAdvancedBoxOptions *options, int enabled);
+/* 0: descriptors of the program need not be closed. They always are: no process of a box inherits any. Default 1.
+ * Extension. */
+BOXLITE_API void boxlite_advanced_options_set_close_fds(CAdvancedBoxOptions *options, int enabled);
+/* Limits of commands, 0: none (default). Open files, bytes of a file, bytes of virtual memory and seconds of processor time are
+ * of each process (more files than that: EMFILE; a larger file: SIGXFSZ; more memory: ENOMEM; more time: SIGKILL). Extensions. */
+BOXLITE_API void boxlite_advanced_options_set_max_open_files(CAdvancedBoxOptions *options, uint64_t files);
+BOXLITE_API void boxlite_advanced_options_set_max_file_size(CAdvancedBoxOptions *options, uint64_t bytes);
+BOXLITE_API void boxlite_advanced_options_set_max_memory(CAdvancedBoxOptions *options, uint64_t bytes);
+BOXLITE_API void boxlite_advanced_options_set_max_cpu_time(CAdvancedBoxOptions *options, uint64_t seconds);
+/* Processes of the whole box, threads counted; 0: 4 for each MiB of its memory, at most 32768. Extension. */
+BOXLITE_API void boxlite_advanced_options_set_max_processes(CAdvancedBoxOptions *options, uint64_t processes);
+
+/*
+ * What root in the box may do, as Docker has it: names with or without CAP_, in any case, or ALL. Each call replaces its list.
+ * The result is Docker's default (CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID SETPCAP NET_BIND_SERVICE NET_RAW
+ * SYS_CHROOT MKNOD AUDIT_WRITE SETFCAP) without the dropped and with the added; with ALL added all but the dropped; with ALL
+ * dropped the added alone. A name that is none, or NULL, is InvalidArgument, and no box is made with these options then.
+ */
+BOXLITE_API BoxliteErrorCode boxlite_advanced_options_set_capabilities_add(CAdvancedBoxOptions *options,
+                                                                           const char *const *names, int count);
+BOXLITE_API BoxliteErrorCode boxlite_advanced_options_set_capabilities_drop(CAdvancedBoxOptions *options,
+                                                                            const char *const *names, int count);
+
 /* ---- boxes --------------------------------------------------------------------------------------------- */
 
 /*
  * Makes a box, in state "configured": nothing runs yet. The callback's handle is freed with boxlite_box_free.
  *
  * When Ok is returned the options are consumed: do not use or free them. Otherwise they remain the caller's.
- * Errors: InvalidArgument (an option, a name that is taken, remove-on-stop with detach), Database, Storage. An image that is not there is
+ * Errors: InvalidArgument (an option, a name that is taken, remove-on-stop with detach), Unsupported, Database, Storage. An image that is not there is
  * pulled at the first start.
  */
 BOXLITE_API BoxliteErrorCode boxlite_create_box(CBoxliteRuntime *runtime, CBoxliteOptions *options,
@@ -493,8 +564,8 @@ BOXLITE_API BoxliteErrorCode boxlite_create_box(CBoxliteRuntime *runtime, CBoxli
                                                 CBoxliteError *out_error);
 
 /* Gives the box with the options' name, or makes it; `created` tells which. Without a name it is
- * boxlite_create_box. Options of an existing box are not changed. Consumes the options as boxlite_create_box
- * does. */
+ * boxlite_create_box. Options of an existing box are not changed; one with other capabilities is AlreadyExists. Consumes the
+ * options as boxlite_create_box does. */
 BOXLITE_API BoxliteErrorCode boxlite_get_or_create_box(CBoxliteRuntime *runtime, CBoxliteOptions *options,
                                                        CBoxGetOrCreateBoxCb cb, void *user_data,
                                                        CBoxliteError *out_error);
@@ -563,7 +634,9 @@ BOXLITE_API BoxliteErrorCode boxlite_list_info(CBoxliteRuntime *runtime, CBoxInf
  * More about a box, as named facts. Extension.
  *
  * Keys, where known: id, name, status, image, engine, message (why it failed), exit_code (of the main
- * process), detached, created_at_ms, started_at_ms, stopped_at_ms, dir; of a running box also pid, qemu_pid, kernel,
+ * process), detached, created_at_ms, started_at_ms, stopped_at_ms, dir, capabilities (a JSON array), jailer_enabled,
+ * seccomp_enabled, network_enabled, close_fds, and where there is a limit max_open_files, max_file_size, max_processes,
+ * max_memory, max_cpu_time; of a running box also pid, qemu_pid, kernel,
  * jail (the layers that hold, and why one does not), spawn_us, restore_us, start_us, uptime_ms, memory_bytes, cpu_ns (of the
  * host: the box's processes), execs_total, execs_running, exec_errors, bytes_sent, bytes_received, clients; the stages of
  * its start, stage_filesystem_setup_us, stage_image_prepare_us, stage_guest_rootfs_us, stage_box_config_us,
@@ -590,9 +663,14 @@ typedef struct BoxliteExecOptions {
     int32_t detached;     /* goes on without us; its output is kept in the box until somebody attaches */
     uint32_t rows;        /* of the terminal */
     uint32_t cols;
+    uint64_t max_open_files; /* of each of its processes; 0: as the box's commands have it, likewise below */
+    uint64_t max_file_size;  /* bytes */
+    uint64_t max_processes;  /* of the command and all it starts, threads counted, beside the box's own limit */
+    uint64_t max_memory;     /* virtual memory of each of its processes, bytes */
+    uint64_t max_cpu_time;   /* of each of its processes, seconds; then it is killed (137) */
 } BoxliteExecOptions;
 /* clang-format off */
-#define BOXLITE_EXEC_OPTIONS_INIT { sizeof(BoxliteExecOptions), 0, 0, 0, 0 }
+#define BOXLITE_EXEC_OPTIONS_INIT { sizeof(BoxliteExecOptions), 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 /* clang-format on */
 
 /*
@@ -687,9 +765,11 @@ typedef struct BoxliteExecutionResult {
     uint64_t system_us;
     uint64_t wall_us;
     uint64_t max_rss_bytes;
+    const char *message; /* for a person: why it was killed or lost; "" when there is nothing to say. Borrowed until
+                          * boxlite_execution_free */
 } BoxliteExecutionResult;
 /* clang-format off */
-#define BOXLITE_EXECUTION_RESULT_INIT { sizeof(BoxliteExecutionResult), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define BOXLITE_EXECUTION_RESULT_INIT { sizeof(BoxliteExecutionResult), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 /* clang-format on */
 
 /* Fills *result for a command that has ended; InvalidState before. Extension. */

@@ -305,6 +305,21 @@ struct bx_cgroup *bx_cgroup_put(struct bx_cgroups *cs, struct bx_cgroup *cg)
     return NULL;
 }
 
+int bx_cgroup_set_pids(struct bx_cgroup *cg, uint64_t pids, struct bx_err *err)
+{
+    int r;
+
+    if (pids > 0) {
+        cg->limited = true; /* also when it fails half-way: the next user sets it right */
+        return write_number(cg->dir, "pids.max", pids, err);
+    }
+    r = cg->limited ? write_at(cg->dir, "pids.max", "max") : 0;
+    if (r < 0)
+        return bx_fail(err, BX_EENGINE, -r, "set pids.max to max");
+    cg->limited = false;
+    return 0;
+}
+
 int bx_cgroup_kill(struct bx_cgroup *cg)
 {
     return bx_write_full(cg->kill, "1", 1);

@@ -32,6 +32,7 @@ struct bx_cgroup {
     int procs;         /* cgroup.procs */
     int events;        /* cgroup.events */
     int memory;        /* memory.events */
+    bool limited;      /* its pids.max was set */
     uint64_t oom_base; /* OOM kills of earlier users */
 };
 
@@ -73,6 +74,8 @@ struct bx_cgroup *bx_cgroup_get(struct bx_cgroups *cs, struct bx_err *err);
 /* Gives it back; what lives in it stays. NULL is fine. Returns NULL. */
 struct bx_cgroup *bx_cgroup_put(struct bx_cgroups *cs, struct bx_cgroup *cg);
 int bx_cgroup_kill(struct bx_cgroup *cg);
+/* At most so many processes in it; 0: only the box's limit. */
+int bx_cgroup_set_pids(struct bx_cgroup *cg, uint64_t pids, struct bx_err *err);
 /* Signals every process in it, once. Number of processes signalled, or -errno. */
 int bx_cgroup_signal(struct bx_cgroup *cg, int signo);
 bool bx_cgroup_populated(struct bx_cgroup *cg);

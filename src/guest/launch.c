@@ -196,7 +196,7 @@ int bx_launch_go(struct bx_exec *x, struct bx_launch *ln, struct bx_err *err)
         return bx_fail(err, BX_ERESOURCE, -r, "spawn_failed: make its %s",
                        ln->msg.pb.tty ? "terminal" : "pipes");
     x->cgroup = bx_cgroup_get(x->all->cgroups, err);
-    if (!x->cgroup)
+    if (!x->cgroup || bx_cgroup_set_pids(x->cgroup, ln->msg.pb.limits.pids, err) < 0)
         return bx_prefix(err, "spawn_failed");
     if (s->ns_pidfd >= 0)
         s->cgroup_fd = x->cgroup->dir;

@@ -54,7 +54,8 @@ struct bx_shim_plan {
     char *template_key;
     int64_t uid; /* to run QEMU as when the shim is root; -1 = the shim's own */
     int64_t gid;
-    unsigned jail_required; /* layers without which nothing is started */
+    unsigned jail_layers;   /* that are wanted */
+    unsigned jail_required; /* of them: without which nothing is started */
     unsigned timeout_ms;    /* box: spawn to Ready. template: the whole boot */
     char *base_disk;        /* raw image: under disk.qcow2; of a template: to be mounted in it. NULL: none */
 

@@ -8,6 +8,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "host/json.h"
+
+#define INFO_LIST_MAX (8 * 1024 * 1024)
+
 _Static_assert((int)Ok == BX_OK && (int)Internal == BX_EINTERNAL && (int)NotFound == BX_ENOTFOUND &&
                    (int)AlreadyExists == BX_EEXISTS && (int)InvalidState == BX_ESTATE &&
                    (int)InvalidArgument == BX_EINVALID && (int)Config == BX_ECONFIG &&
@@ -78,9 +82,26 @@ const char *boxlite_version(void)
 
 int boxlite_has_feature(const char *name)
 {
-    static const char *const features[] = {"runtime_fd", "exec_post", "attach", "stdin_writable",
-                                           "image_load", "image_store", "image_save", "image_pull", "image_import", "rootfs_path", "info",
-                                           "engine", "progress", "pull_progress", "metrics", "restart"};
+    static const char *const features[] = {
+        "runtime_fd",
+        "exec_post",
+        "attach",
+        "stdin_writable",
+        "image_load",
+        "image_store",
+        "image_save",
+        "image_pull",
+        "image_import",
+        "rootfs_path",
+        "info",
+        "engine",
+        "progress",
+        "pull_progress",
+        "metrics",
+        "restart",
+        "security",
+        "exec_limits",
+    };
     size_t i;
 
     for (i = 0; name && i < BX_ARRAY_SIZE(features); i++)
@@ -119,6 +140,20 @@ int bx_info_addf(struct CBoxliteInfo *info, const char *key, const char *fmt, ..
     vsnprintf(value, sizeof(value), fmt, ap);
     va_end(ap);
     return bx_info_add(info, key, value);
+}
+
+int bx_info_add_list(struct CBoxliteInfo *info, const char *key, char *const *list)
+{
+    bx_cleanup_buf struct bx_buf text = BX_BUF_INIT(INFO_LIST_MAX);
+    struct bx_jw w;
+
+    if (!list)
+        return 0;
+    bx_jw_init(&w, &text, false);
+    bx_jw_strv(&w, NULL, list);
+    if (bx_jw_finish(&w, NULL) < 0 || bx_buf_add(&text, "", 1) < 0)
+        return -ENOMEM;
+    return bx_info_add(info, key, (const char *)bx_buf_data(&text));
 }
 
 const char *boxlite_info_get(const CBoxliteInfo *info, const char *key)

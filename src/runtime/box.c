@@ -352,6 +352,10 @@ static int get_or_create_locked(struct CBoxliteRuntime *rt, struct CBoxliteOptio
     /* Twice: between our look and our row another program may have made it. */
     for (int i = 0; i < (o->name ? 2 : 1) && r < 0; i++) {
         b = o->name ? bx_box_find(rt, o->name, err) : NULL;
+        if (b && !bx_capabilities_equal(&b->options->advanced.capabilities, &o->advanced.capabilities)) {
+            bx_box_unref(b);
+            return bx_fail(err, BX_EEXISTS, 0, "box %s is there, with other capabilities", o->name);
+        }
         if (b) {
             op->result = bx_handle_new(b, err);
             bx_box_unref(b);
@@ -372,6 +376,10 @@ static BoxliteErrorCode make_box(CBoxliteRuntime *rt, CBoxliteOptions *options, 
     struct bx_op *op;
     int r;
 
+    if (!options->advanced.network_enabled) { /* whatever else was said of it */
+        options->network.disabled = true;
+        options->network.enabled = false;
+    }
     if (bx_options_check(options, &err) < 0 || bx_enter(rt, &err) < 0)
         return bx_api_error(out_error, &err);
     op = bx_op_new(rt, kind, cb, user_data, &err);

@@ -66,7 +66,7 @@ static int info_of_row(struct CBoxliteRuntime *rt, const struct bx_box_row *row,
     ret->cpus = o->cpus;
     ret->memory_mib = o->memory_mib;
     ret->auto_delete = bx_options_remove_on_stop(o) ? BX_MAX(o->auto_delete, 1u) : 0;
-    ret->auto_resume = 1;
+    ret->auto_resume = !o->no_auto_resume;
     ret->created_at = row->created_ms / 1000;
     ret->started_at = row->started_ms;
     return 0;

@@ -242,6 +242,7 @@ static int send_exec(struct CExecutionHandle *x, struct bx_err *err)
     m.pb.rows = x->rows;
     m.pb.cols = x->cols;
     m.pb.timeout_ms = x->timeout_ms;
+    m.pb.limits = x->limits;
     m.pb.main = x->is_main;
     m.pb.detached = x->detached;
     m.pb.stdin = !x->stdin_at_end;
@@ -388,10 +389,14 @@ static bool claims_open(const struct CExecutionHandle *x)
 
 static int on_exit_message(struct CExecutionHandle *x, struct bx_err *err)
 {
+    char text[sizeof(x->exit.message)];
+
     if (x->exit_known)
         return bx_fail(err, BX_ERPC, 0, "the box ended a command twice");
     if (x->state != BX_EXEC_RUNNING)
         return bx_fail(err, BX_ERPC, 0, "the box ended a command that it had not started");
+    bx_str_printable(text, sizeof(text), x->exit.message, strlen(x->exit.message));
+    memcpy(x->exit.message, text, sizeof(text));
     exec_over(x, BX_EXEC_ENDED, x->exit.code);
     if (!x->attached && (!claims_open(x) || x->handle_freed)) { /* all was said */
         close_stream(x);

@@ -22,6 +22,7 @@
 #include "wire/link.h"
 
 #define BX_STDIN_QUEUE_MAX (1024 * 1024)
+#define BX_TTY_SIZE_MAX    65535
 
 enum bx_exec_state {
     BX_EXEC_WAITING, /* for the box to be up */
@@ -71,6 +72,7 @@ struct CExecutionHandle {
     size_t n_args, n_env;
     char *cwd, *user;
     uint64_t timeout_ms;
+    boxlite_Limits limits;
 
     struct bx_op *start_op; /* who waits for Started */
     struct bx_op_list waits;
@@ -103,6 +105,8 @@ void bx_exec_unref(struct CExecutionHandle *x);
 /* The handle is given up: kills what is to be killed. Lock held. */
 void bx_exec_abandon(struct CExecutionHandle *x);
 
+/* Sends it, now or when the box is up; x->start_op is answered then. */
+void bx_exec_launch(struct CExecutionHandle *x);
 /* The box is up: send what waits. The box is not to be had: fail it. */
 void bx_exec_send(struct CExecutionHandle *x);
 void bx_exec_fail(struct CExecutionHandle *x, const struct bx_err *err);

@@ -8,7 +8,6 @@
 #include "runtime/census.h"
 #include "runtime/collect.h"
 
-#define LIST_TEXT_MAX (8u * 1024 * 1024)
 #define OLDER_MAX     (INT64_MAX / 1000)
 
 /* ---- tag ---- */
@@ -122,23 +121,10 @@ BoxliteErrorCode boxlite_image_prune(CBoxliteImageHandle *images, const BoxliteI
 /* A list of strings as a JSON array; nothing for a list that is not there. */
 static int add_list(struct CBoxliteInfo *info, const char *key, char *const *list, struct bx_err *err)
 {
-    bx_cleanup_buf struct bx_buf text = BX_BUF_INIT(LIST_TEXT_MAX);
-    struct bx_jw w;
-    size_t i;
-
-    if (!list)
-        return 0;
-    bx_jw_init(&w, &text, false);
-    bx_jw_arr(&w, NULL);
-    for (i = 0; list[i]; i++) {
+    for (size_t i = 0; list && list[i]; i++)
         if (!bx_utf8_valid(list[i], strlen(list[i])))
             return bx_fail(err, BX_EIMAGE, 0, "the image's %s is not UTF-8", key);
-        bx_jw_str(&w, NULL, list[i]);
-    }
-    bx_jw_end(&w);
-    if (bx_jw_finish(&w, err) < 0)
-        return err ? -err->code : -BX_EINTERNAL;
-    if (bx_buf_add(&text, "", 1) < 0 || bx_info_add(info, key, (const char *)bx_buf_data(&text)) < 0)
+    if (bx_info_add_list(info, key, list) < 0)
         return bx_fail(err, BX_ERESOURCE, ENOMEM, "inspect an image");
     return 0;
 }

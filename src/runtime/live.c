@@ -67,6 +67,16 @@ static void details_of_info(const boxlite_BoxInfo *i, struct CBoxliteInfo *d)
     bx_info_addf(d, "guest_processes", "%u", i->guest.processes);
 }
 
+static int details_of_options(const struct bx_box_row *row, struct CBoxliteInfo *d, struct bx_err *err)
+{
+    BX_CLEANUP(boxlite_options_free_p) struct CBoxliteOptions *o = NULL;
+    int r = bx_options_from_json(row->options, &o, err);
+
+    if (r < 0)
+        return bx_prefix(err, "box %s", row->id);
+    return bx_advanced_facts(&o->advanced, d) < 0 ? bx_fail(err, BX_ERESOURCE, ENOMEM, "box details") : 0;
+}
+
 static void details_answer(struct bx_op *op, struct bx_box *b, bool live)
 {
     struct bx_box_row row = {0};
@@ -76,6 +86,7 @@ static void details_answer(struct bx_op *op, struct bx_box *b, bool live)
 
     if (r >= 0) {
         details_of_row(b->rt, &row, d);
+        r = details_of_options(&row, d, &err);
         if (live)
             details_of_info(&b->info, d);
     }

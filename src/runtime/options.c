@@ -32,6 +32,7 @@ BoxliteErrorCode boxlite_options_new(const char *image, CBoxliteOptions **out_op
     o = calloc(1, sizeof(*o));
     if (o) {
         o->auto_remove = -1;
+        bx_advanced_init(&o->advanced);
         o->image = bx_strf("%s", image && *image ? image : BX_DEFAULT_IMAGE);
     }
     if (!o || !o->image) {
@@ -151,6 +152,40 @@ void boxlite_options_add_env(CBoxliteOptions *options, const char *key, const ch
     pair = bx_strf("%s=%s", key, value);
     if (!pair || bx_strv_add(&options->env, pair) < 0)
         options->no_memory = true;
+}
+
+/* What cannot be given is refused by name when the box is made. */
+static void not_supported(struct CBoxliteOptions *o, const char *what)
+{
+    if (o && !o->unsupported)
+        o->unsupported = what;
+}
+
+void boxlite_options_add_volume(CBoxliteOptions *options, const char *host_path, const char *guest_path, int read_only)
+{
+    (void)read_only;
+    if (host_path && guest_path)
+        not_supported(options, "volume");
+}
+
+void boxlite_options_add_secret(CBoxliteOptions *options, const char *name, const char *value, const char *placeholder,
+                                const char *const *hosts, int hosts_count)
+{
+    (void)placeholder, (void)hosts, (void)hosts_count;
+    if (name && value)
+        not_supported(options, "secret");
+}
+
+void boxlite_options_set_auto_stop_interval(CBoxliteOptions *options, uint32_t seconds)
+{
+    if (seconds > 0)
+        not_supported(options, "auto_stop_interval");
+}
+
+void boxlite_options_set_auto_resume_enabled(CBoxliteOptions *options, int enabled)
+{
+    if (options)
+        options->no_auto_resume = !enabled;
 }
 
 void boxlite_options_set_auto_remove(CBoxliteOptions *options, int auto_remove)
@@ -304,6 +339,12 @@ int bx_options_check(const struct CBoxliteOptions *o, struct bx_err *err)
         (r = check_list("entrypoint", o->entrypoint, err)) < 0 || (r = check_list("cmd", o->cmd, err)) < 0 ||
         (r = bx_network_check(&o->network, err)) < 0)
         return r;
+    if (o->unsupported)
+        return bx_fail(err, BX_EUNSUPPORTED, 0, "%s: this version (%s) has none for local boxes", o->unsupported,
+                       BX_VERSION);
+    r = bx_advanced_check(&o->advanced, err);
+    if (r < 0)
+        return r;
     if (o->detach && bx_options_remove_on_stop(o))
         return bx_fail(err, BX_EINVALID, 0,
                        "remove-on-stop is incompatible with detach: set auto_remove to 0");
@@ -347,6 +388,10 @@ int bx_options_to_json(const struct CBoxliteOptions *o, char **ret, struct bx_er
         bx_jw_u64(&w, "auto_delete", o->auto_delete);
     bx_jw_bool(&w, "detach", o->detach);
     bx_network_to_json(&o->network, &w);
+    bx_jw_bool(&w, "auto_resume", !o->no_auto_resume);
+    bx_jw_obj(&w, "advanced");
+    bx_advanced_write(&o->advanced, &w);
+    bx_jw_end(&w);
     bx_jw_end(&w);
     r = bx_jw_finish(&w, err);
     if (r < 0)
@@ -379,7 +424,8 @@ static int get_int(const struct bx_json *j, const char *key, uint64_t max, int *
 
 static int options_read(const struct bx_json *j, struct CBoxliteOptions *o, struct bx_err *err)
 {
-    bool auto_remove = false;
+    bool auto_remove = false, auto_resume = true;
+    struct bx_json advanced;
     uint64_t auto_delete = 0;
     int r;
 
@@ -398,9 +444,14 @@ static int options_read(const struct bx_json *j, struct CBoxliteOptions *o, stru
         (r = bx_json_opt_bool(j, "tty", &o->tty, err)) < 0 ||
         (r = bx_json_opt_bool(j, "stdin_open", &o->stdin_open, err)) < 0 ||
         (r = bx_json_opt_bool(j, "auto_remove", &auto_remove, err)) < 0 ||
-        (r = bx_json_opt_bool(j, "detach", &o->detach, err)) < 0 || (r = bx_network_from_json(j, &o->network, err)) < 0)
+        (r = bx_json_opt_bool(j, "detach", &o->detach, err)) < 0 ||
+        (r = bx_json_opt_bool(j, "auto_resume", &auto_resume, err)) < 0 ||
+        (r = bx_json_opt_obj(j, "advanced", &advanced, err)) < 0 ||
+        (r > 0 && (r = bx_advanced_read(&advanced, &o->advanced, err)) < 0) ||
+        (r = bx_network_from_json(j, &o->network, err)) < 0)
         return r;
     o->auto_remove = auto_remove;
+    o->no_auto_resume = !auto_resume;
     r = bx_json_opt_u64(j, "auto_delete", 0, UINT32_MAX, &auto_delete, err);
     o->has_auto_delete = r > 0;
     o->auto_delete = (uint32_t)auto_delete;
@@ -416,6 +467,7 @@ int bx_options_from_json(const char *text, struct CBoxliteOptions **ret, struct 
     o = calloc(1, sizeof(*o));
     if (!o)
         return bx_fail(err, BX_ERESOURCE, ENOMEM, "options");
+    bx_advanced_init(&o->advanced);
     r = bx_json_parse(text, strlen(text), &options_limits, "box options", &root, err);
     if (r == 0)
         r = options_read(&root, o, err);

@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "runtime/network.h"
+#include "runtime/security.h"
 
 #define BX_DEFAULT_IMAGE      "alpine:latest"
 #define BX_DEFAULT_MEMORY_MIB 1024
@@ -34,6 +35,9 @@ struct CBoxliteOptions {
     uint32_t auto_delete;
     bool detach;
     struct bx_network network;
+    bool no_auto_resume;
+    struct CAdvancedBoxOptions advanced;
+    const char *unsupported; /* what a setter asked for and this version cannot give; NULL: nothing */
     bool no_memory; /* a setter could not keep what it was given */
 };
 

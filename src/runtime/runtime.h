@@ -221,6 +221,8 @@ char *bx_api_message(const struct bx_err *err);
 struct CBoxliteInfo *bx_info_new(void);
 int bx_info_add(struct CBoxliteInfo *info, const char *key,
                 const char *value); /* 0 or -ENOMEM; NULL value: skipped */
+/* A list of strings in UTF-8 as a JSON array; nothing for NULL. 0 or -ENOMEM. */
+int bx_info_add_list(struct CBoxliteInfo *info, const char *key, char *const *list);
 int bx_info_addf(struct CBoxliteInfo *info, const char *key, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 

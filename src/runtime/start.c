@@ -51,12 +51,6 @@
 #define CONNECT_DEADLINE     (10 * BX_SEC)
 #define DEFAULT_PATH         "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-/* Docker's default: CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID SETPCAP NET_BIND_SERVICE NET_RAW
- * SYS_CHROOT MKNOD AUDIT_WRITE SETFCAP, by their numbers. */
-#define DEFAULT_CAPABILITIES                                                                                 \
-    (1ULL << 0 | 1ULL << 1 | 1ULL << 3 | 1ULL << 4 | 1ULL << 5 | 1ULL << 6 | 1ULL << 7 | 1ULL << 8 |         \
-     1ULL << 10 | 1ULL << 13 | 1ULL << 18 | 1ULL << 27 | 1ULL << 29 | 1ULL << 31)
-
 struct bx_start {
     struct bx_box *box;
     bool implicit; /* for a command, not by start */
@@ -148,6 +142,9 @@ static int look(struct bx_start *s, struct bx_err *err)
     else
         r = bx_settle_row(b->rt, &row, b->dir_fd, err);
     bx_close(fd);
+    if (r >= 0 && s->implicit && b->options->no_auto_resume && row.started_ms)
+        r = bx_fail(err, BX_ESTATE, 0, "box %s does not run, and was made not to be resumed by commands: start it first",
+                    b->id);
     if (r >= 0 && s->implicit && bx_options_main(b->options))
         r = bx_fail(err, BX_ESTATE, 0, "box %s has a main process and does not run: start it first", b->id);
     s->number = row.number;
@@ -609,7 +606,7 @@ static int plan_box(struct bx_start *s, struct bx_shim_plan *p, struct bx_err *e
     hostname_of(s->box, hostname);
     p->detached = s->box->detach;
     p->grow = p->disk_size > s->base_size;
-    p->capabilities = DEFAULT_CAPABILITIES;
+    bx_advanced_plan(&o->advanced, p);
     p->readonly_proc = true;
     p->setup_us = us_between(s->began, s->at_image);
     p->image_us = us_between(s->at_image, s->at_engine);

@@ -58,6 +58,7 @@ int bx_machine_plan(const struct CBoxliteRuntime *rt, const struct bx_machine *m
     p->tsc_khz = m->shape.tsc_khz;
     p->hook_hash = v->hook_hash;
     p->timeout_ms = (unsigned)(rt->start_timeout_ns / BX_MSEC);
+    p->jail_layers = BX_JAIL_ALL;
     p->jail_required = BX_JAIL_FLOOR;
     if (geteuid() == 0)
         p->uid = p->gid = UID_BASE + m->number % UID_COUNT;

@@ -492,7 +492,8 @@ static int start_qemu(struct box *b, struct bx_err *err)
         .files = h.t.files,
         .uid = p->uid < 0 ? BX_JAIL_KEEP : (uid_t)p->uid,
         .gid = p->gid < 0 ? (gid_t)BX_JAIL_KEEP : (gid_t)p->gid,
-        .required_layers = p->jail_required,
+        .layers = p->jail_layers & BX_JAIL_ALL,
+        .required_layers = p->jail_required & p->jail_layers & BX_JAIL_ALL,
         .events = &qemu_events,
         .ud = b,
     };

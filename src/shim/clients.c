@@ -326,6 +326,10 @@ void clients_send_info(struct box *b, struct client *c, bool figures)
 
         i.qemu_pid = (uint32_t)bx_qemu_pid(b->qemu);
         bx_jail_report_str(bx_qemu_report(b->qemu), i.jail, sizeof(i.jail));
+        if (BX_JAIL_ALL & ~b->plan->jail_layers)
+            snprintf(i.jail + strlen(i.jail), sizeof(i.jail) - strlen(i.jail), "; switched off:%s%s",
+                     b->plan->jail_layers & BX_JAIL_CAPS ? "" : " jailer",
+                     b->plan->jail_layers & BX_JAIL_SECCOMP ? "" : " seccomp");
         if (figures)
             bx_qemu_usage(b->qemu, &i.cpu_ns, &i.memory_bytes);
         i.spawn_us = (uint32_t)((exec - b->t_begin) / 1000);

@@ -135,7 +135,7 @@ char **bx_vm_args_build(const struct bx_vm_args *a)
     add_machine(&b, a);
     add_disk(&b, a);
     add_ports(&b);
-    if (a->shape->engine == BX_ENGINE_TCG) /* the KVM-only binary is built without it; our own filters are tighter */
+    if (a->shape->engine == BX_ENGINE_TCG && !a->unfiltered) /* the KVM-only binary is built without it; our own filters are tighter */
         add2(&b, "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
     add2(&b, "-global", "migration.send-configuration=off");
     if (a->mode == BX_QEMU_MAKE) {

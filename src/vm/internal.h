@@ -31,6 +31,7 @@ struct bx_vm_args {
     const char *initramfs;
     bool disk; /* MAKE: a real disk, not a placeholder: the agent mounts it before it parks */
     bool base; /* there is an image under the overlay */
+    bool unfiltered; /* without a filter of system calls of QEMU's own */
 };
 char **bx_vm_args_build(const struct bx_vm_args *a);
 

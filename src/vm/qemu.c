@@ -349,6 +349,7 @@ int bx_qemu_argv(const struct bx_qemu_config *cfg, char ***ret, struct bx_err *e
         .initramfs = cfg->parts->initramfs,
         .disk = cfg->mode == BX_QEMU_MAKE && cfg->disk_fd >= 0,
         .base = cfg->disk_fd >= 0 && cfg->base_fd >= 0,
+        .unfiltered = !(cfg->layers & BX_JAIL_SECCOMP),
     };
     char **v = bx_vm_args_build(&args);
 
@@ -374,8 +375,8 @@ static int spawn(struct start *s, struct bx_err *err)
     };
     struct bx_jail_plan plan = {
         .name = "qemu",
-        .layers = BX_JAIL_ALL,
-        .required = c->required_layers & BX_JAIL_ALL,
+        .layers = c->layers,
+        .required = c->required_layers,
         .mounts = s->mounts,
         .n_mounts = s->n_mounts,
         .fds = s->fds,
@@ -435,7 +436,8 @@ static int watch(struct start *s, struct bx_err *err)
     q->qmp = bx_qmp_new(q->loop, BX_TAKE_FD(s->qmp_fd), on_qmp_event, on_qmp_gone, q, err);
     if (!q->qmp)
         return -BX_EENGINE;
-    if (s->cfg->mode == BX_QEMU_MAKE)
+    q->locked = !(s->cfg->layers & BX_JAIL_SECCOMP);
+    if (s->cfg->mode == BX_QEMU_MAKE || q->locked)
         return 0;
     return bx_qmp_send(q->qmp, "chardev-add",
                        "{\"id\":\"lock\",\"backend\":{\"type\":\"file\",\"data\":{\"out\":\"/@lock\"}}}", -1, on_locked, q,

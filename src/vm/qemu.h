@@ -55,7 +55,8 @@ struct bx_qemu_config {
 
     uid_t uid; /* to become when started as root; BX_JAIL_KEEP otherwise */
     gid_t gid;
-    unsigned required_layers; /* of the jail; usually BX_JAIL_FLOOR */
+    unsigned layers;          /* of the jail; usually BX_JAIL_ALL */
+    unsigned required_layers; /* of them; usually BX_JAIL_FLOOR */
 
     const struct bx_qemu_events *events;
     void *ud;
@@ -93,7 +94,7 @@ int bx_qemu_resize_disk(struct bx_qemu *q, uint64_t bytes, bx_qmp_reply_fn *fn, 
  * The second seccomp stage: after it QEMU can open, connect and run nothing more at all. RESTORE: part of the start, done before
  * the guest's first answer can be read by any client; a QEMU that does not lock itself is killed. For MAKE never.
  */
-bool bx_qemu_locked(const struct bx_qemu *q);
+bool bx_qemu_locked(const struct bx_qemu *q); /* true also where cfg.layers has no seccomp */
 
 /* Why we ended it, when we did ("it did not lock itself"); "" otherwise. */
 const char *bx_qemu_why(const struct bx_qemu *q);

@@ -478,6 +478,7 @@ static int start_machine(struct bx_template_maker *m, struct bx_err *err)
         .files = m->files,
         .uid = c->uid,
         .gid = c->gid,
+        .layers = BX_JAIL_ALL,
         .required_layers = BX_JAIL_FLOOR,
         .events = &maker_events,
         .ud = m,

@@ -37,8 +37,8 @@ CHECK(network, offsetof(CNetworkInfo, published_ports) == 24);
 CHECK(image_prune, offsetof(BoxliteImagePrune, older_than_secs) == 16 && sizeof(BoxliteImagePrune) == 32);
 CHECK(image_pruned, offsetof(CImagePruneResult, bytes) == 8 && offsetof(CImagePruneResult, blobs_kept) == 32 &&
                         offsetof(CImagePruneResult, references) == 40 && sizeof(CImagePruneResult) == 48);
-CHECK(exec_options, sizeof(BoxliteExecOptions) == 24);
-CHECK(result, offsetof(BoxliteExecutionResult, user_us) == 40 && sizeof(BoxliteExecutionResult) == 72);
+CHECK(exec_options, offsetof(BoxliteExecOptions, max_open_files) == 24 && sizeof(BoxliteExecOptions) == 64);
+CHECK(result, offsetof(BoxliteExecutionResult, user_us) == 40 && sizeof(BoxliteExecutionResult) == 80);
 
 int main(void)
 {

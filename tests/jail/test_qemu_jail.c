@@ -93,6 +93,7 @@ static int run(const char *attempt)
         .files = files,
         .uid = 65534,
         .gid = 65534,
+        .layers = BX_JAIL_ALL,
         .required_layers = BX_JAIL_FLOOR,
         .events = &events,
     };

@@ -42,6 +42,7 @@ static struct bx_shim_plan box_plan(void)
         .template_key = S("a 1\nb 2\n"),
         .uid = -1,
         .gid = -1,
+        .jail_layers = 0x1f00,
         .jail_required = 0x700,
         .timeout_ms = 30000,
         .box_id = S("AbCdEf012345"),

@@ -84,7 +84,9 @@ static bool has(char *const *argv, const char *part)
 static char **argv_of(enum bx_engine e, enum bx_qemu_mode mode, int base_fd)
 {
     struct bx_vm_parts p = parts();
-    struct bx_qemu_config c = { .mode = mode, .shape = shape(e), .parts = &p, .base_fd = base_fd };
+    struct bx_qemu_config c = {
+        .mode = mode, .shape = shape(e), .parts = &p, .base_fd = base_fd, .layers = BX_JAIL_ALL
+    };
     struct bx_err err = BX_ERR_INIT;
     char **v = NULL;
 

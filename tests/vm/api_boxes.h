@@ -214,6 +214,15 @@ static inline char *fact(CBoxliteRuntime *rt, CBoxHandle *box, const char *key)
     return copy;
 }
 
+static inline long number(CBoxliteRuntime *rt, CBoxHandle *box, const char *key)
+{
+    char *text = fact(rt, box, key);
+    long n = text ? atol(text) : -1;
+
+    free(text);
+    return n;
+}
+
 static inline void assert_fact(CBoxliteRuntime *rt, CBoxHandle *box, const char *key, const char *want)
 {
     char *got = fact(rt, box, key);

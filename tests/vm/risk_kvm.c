@@ -37,7 +37,7 @@ int main(void)
     struct bx_err err = BX_ERR_INIT;
     struct bx_qemu *q;
     struct bx_qemu_config cfg = { .mode = BX_QEMU_MAKE, .parts = &parts, .name = "kvm", .state_fd = -1, .disk_fd = -1,
-                                  .base_fd = -1, .uid = 65534, .gid = 65534, .required_layers = BX_JAIL_FLOOR,
+                                  .base_fd = -1, .uid = 65534, .gid = 65534, .layers = BX_JAIL_ALL, .required_layers = BX_JAIL_FLOOR,
                                   .events = &events };
     int64_t deadline = bx_now() + 10 * BX_SEC;
     int status = -1;

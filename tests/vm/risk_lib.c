@@ -170,6 +170,7 @@ void box_start(struct rig *r, struct box *b)
         .log_fd = r->log_fd,
         .uid = 65534,
         .gid = 65534,
+        .layers = BX_JAIL_ALL,
         .required_layers = BX_JAIL_FLOOR,
         .events = &box_events,
         .ud = b,

@@ -117,6 +117,30 @@ static void a_detached_box_stays_detached_when_another_program_restarts_it(void 
     boxlite_box_free(box);
 }
 
+static void a_box_that_is_not_to_be_resumed_is_started_by_start_only(void **state)
+{
+    CBoxliteRuntime *rt = *state;
+    CBoxliteOptions *o = options_of(IMAGE, "asleep");
+    CExecutionHandle *x = NULL;
+    struct answer a = {0};
+    CBoxliteError e = {Ok, NULL};
+    CBoxHandle *box;
+
+    boxlite_options_set_memory(o, 256);
+    boxlite_options_set_auto_resume_enabled(o, 0);
+    box = make_box(rt, o);
+    expect(rt, box, "echo first", "first\n"); /* the first use starts it */
+    plain(rt, boxlite_stop_box(box, on_plain, &a, NULL), &a, Ok);
+    boxlite_box_free(box);
+    box = again(rt, "asleep");
+    assert_int_equal(boxlite_box_exec(box, &(BoxliteCommand){.command = "true"}, &x, &e), InvalidState);
+    assert_non_null(strstr(e.message, "start it first"));
+    boxlite_error_free(&e);
+    plain(rt, boxlite_start_box(box, on_plain, &a, NULL), &a, Ok);
+    expect(rt, box, "echo again", "again\n");
+    boxlite_box_free(box);
+}
+
 /* ---- figures ---- */
 
 struct metrics {
@@ -139,15 +163,6 @@ static CBoxMetrics metrics_of(CBoxliteRuntime *rt, CBoxHandle *box)
     DRAIN_UNTIL(rt, m.a.done);
     ASSERT_ANSWER(m.a, Ok);
     return m.box;
-}
-
-static long number(CBoxliteRuntime *rt, CBoxHandle *box, const char *key)
-{
-    char *text = fact(rt, box, key);
-    long n = text ? atol(text) : -1;
-
-    free(text);
-    return n;
 }
 
 static void metrics_are_of_this_machine_and_seen_by_every_program(void **state)
@@ -212,6 +227,7 @@ int main(void)
         V(restart_keeps_a_box_that_is_removed_when_it_stops),
         V(a_main_process_runs_again_after_a_restart),
         V(a_detached_box_stays_detached_when_another_program_restarts_it),
+        V(a_box_that_is_not_to_be_resumed_is_started_by_start_only),
         V(metrics_are_of_this_machine_and_seen_by_every_program),
         V(memory_of_the_workload_is_counted_apart_from_the_hosts),
     };
