@@ -789,6 +789,162 @@ BOXLITE_API BoxliteErrorCode boxlite_execution_kept(CExecutionHandle *execution,
  * killed with everything it started, and on_exit delivers -129. */
 BOXLITE_API void boxlite_execution_free(CExecutionHandle *execution);
 
+/* ---- files of boxes ------------------------------------------------------------------------------------ */
+
+/*
+ * Work on a box's files starts a box that does not run, as boxlite_box_exec_post does. Paths in the box are taken from
+ * its root, whatever its links say: none leads to files outside of it. /tmp, /dev and other file systems that are mounted
+ * in the box are seen as its processes see them. Answers of a kind:
+ *
+ *   NotFound           no such file or folder ("not found: /x: No such file or directory")
+ *   AlreadyExists      it is there and was not to be overwritten, or is a folder where a file is to be (or the reverse)
+ *   Storage            a file system said no: no space left, read-only, no permission ...
+ *   InvalidArgument    not a file, not a folder, a folder without `recursive`
+ *   ResourceExhausted  more than a call, or max_bytes, allows; the box is out of memory
+ *   Stopped, Portal    the box ended, or the work was ended in it
+ *   Unsupported        the box was started by a version that does not know files
+ *
+ * Copies end with "(on the host)" or "(in the box)" where it matters. A file is there when it is whole, or not at all; of
+ * a tree what was copied before a failure stays.
+ */
+
+/* How to copy. Set `size`; use BOXLITE_COPY_OPTIONS_INIT, which copies folders and overwrites. Extension. */
+typedef struct BoxliteCopyOptions {
+    size_t size;
+    int32_t overwrite;       /* 1: files that are there are replaced; 0: they are an error. Folders are filled */
+    int32_t follow_symlinks; /* 1: links stand for what they lead to; 0: they are copied as links */
+    int32_t include_parent;  /* 1: a folder comes to be in the destination under its own name; 0: its content does */
+    int32_t recursive;       /* 0: a folder is an error */
+    int32_t keep_owner;      /* 1: owner and group are kept, as numbers, and in the box setuid and setgid bits. On the
+                              * host that takes root. 0: what is made belongs to who makes it */
+    int32_t all_links;       /* 1: out of a box also links that lead out of what is copied; 0: those are left out */
+    const char *user;        /* name|uid[:group|gid] who reads or writes in the box; NULL: root */
+    uint64_t max_bytes;      /* out of a box: more is ResourceExhausted (each entry counts 512 besides). 0: any number */
+} BoxliteCopyOptions;
+/* clang-format off */
+#define BOXLITE_COPY_OPTIONS_INIT { sizeof(BoxliteCopyOptions), 1, 0, 1, 1, 0, 0, NULL, 0 }
+/* clang-format on */
+
+/* What a copy has done. Fields are only ever appended. Extension. */
+typedef struct CBoxCopyResult {
+    size_t size; /* sizeof(CBoxCopyResult) of the library */
+    uint64_t files, folders, links;
+    uint64_t bytes;    /* of the files, without holes */
+    uint64_t left_out; /* pipes, sockets, devices; /proc, /sys and their like; links that lead nowhere (when they are followed) or
+                        * out of what is copied out of a box */
+} CBoxCopyResult;
+
+typedef void (*CBoxCopyCb)(CBoxliteError *error, void *user_data);
+/* The result is borrowed; NULL on failure. Likewise below. */
+typedef void (*CBoxCopyResultCb)(const CBoxCopyResult *result, CBoxliteError *error, void *user_data);
+
+/*
+ * Copies a file, link or folder of the host into a box.
+ *
+ * A file goes into `guest_dst` when that is a folder or ends with '/', else it becomes `guest_dst`; a folder comes to be in
+ * `guest_dst` under its own name ("src/." and "..": its content does). Folders on the way are made. Modes and times are
+ * kept, holes stay holes, hard links become files of their own, extended attributes are not copied. What is made belongs to
+ * root. `host_src` may be relative; /dev/stdin and /dev/fd/N mean that descriptor of this program: what comes from it
+ * becomes one file. The work is done by a process of its own with this program's rights: no file of the host is opened here.
+ */
+BOXLITE_API BoxliteErrorCode boxlite_copy_into(CBoxHandle *box, const char *host_src, const char *guest_dst,
+                                               CBoxCopyCb cb, void *user_data, CBoxliteError *out_error);
+/*
+ * Copies out of a box, by the same rules. `host_dst` /dev/stdout, /dev/fd/N, or a pipe or device that is there: the bytes of
+ * one file are written to it.
+ *
+ * SECURITY NOTE: what comes out of a box is made by whoever it runs. It cannot make or change anything on the host but in
+ * `host_dst`, no device, no setuid file, no link out of the copied tree (unless all_links): but names, contents and sizes are
+ * theirs. max_bytes of boxlite_box_copy_out bounds them.
+ */
+BOXLITE_API BoxliteErrorCode boxlite_copy_out(CBoxHandle *box, const char *guest_src, const char *host_dst,
+                                              CBoxCopyCb cb, void *user_data, CBoxliteError *out_error);
+/* The same with options (NULL: the default) and with what was done. Extension. */
+BOXLITE_API BoxliteErrorCode boxlite_box_copy_in(CBoxHandle *box, const char *host_src, const char *guest_dst,
+                                                 const BoxliteCopyOptions *options, CBoxCopyResultCb cb,
+                                                 void *user_data, CBoxliteError *out_error);
+BOXLITE_API BoxliteErrorCode boxlite_box_copy_out(CBoxHandle *box, const char *guest_src, const char *host_dst,
+                                                  const BoxliteCopyOptions *options, CBoxCopyResultCb cb,
+                                                  void *user_data, CBoxliteError *out_error);
+
+/* More about a call on files. Set `size`; zero means default. Extension. */
+typedef struct BoxliteFileOptions {
+    size_t size;             /* sizeof(BoxliteFileOptions) */
+    int32_t no_overwrite;    /* write, rename: what is there already is an error */
+    int32_t parents;         /* write, mkdir, rename: folders on the way are made; mkdir: one that is there is fine */
+    int32_t recursive;       /* remove: a folder with all that is in it */
+    int32_t follow_symlinks; /* stat: of what a link leads to */
+    uint32_t mode;           /* write: 0 is that of the file that is replaced, else 0644; mkdir: 0 is 0755 */
+    int32_t reserved;
+    uint64_t offset, length; /* read: from where, and how many bytes (0: all) */
+    const char *user;        /* name|uid[:group|gid] who does it; NULL: root */
+} BoxliteFileOptions;
+/* clang-format off */
+#define BOXLITE_FILE_OPTIONS_INIT { sizeof(BoxliteFileOptions), 0, 0, 0, 0, 0, 0, 0, 0, NULL }
+/* clang-format on */
+
+/* Values are never reused. Extension. */
+typedef enum BoxliteFileType {
+    BoxliteFileTypeFile = 1,
+    BoxliteFileTypeFolder = 2,
+    BoxliteFileTypeLink = 3,
+    BoxliteFileTypeOther = 4 /* pipe, socket, device */
+} BoxliteFileType;
+
+/* A file in a box. Fields are only ever appended. Extension. */
+typedef struct CBoxFileInfo {
+    size_t size;             /* sizeof(CBoxFileInfo) of the library */
+    const char *name;        /* the last component of its path; "" for "/". Bytes, not always UTF-8 */
+    const char *link_target; /* "" unless it is a link */
+    int32_t type;            /* enum BoxliteFileType */
+    uint32_t mode;           /* permissions, 07777 */
+    uint32_t uid, gid;
+    uint64_t bytes;   /* of a file */
+    int64_t mtime_ns; /* unix time */
+} CBoxFileInfo;
+
+typedef struct CBoxFileInfoList {
+    const CBoxFileInfo *const *items;
+    int count;
+} CBoxFileInfoList;
+
+typedef void (*CBoxFileDoneCb)(CBoxliteError *error, void *user_data);
+typedef void (*CBoxFileDataCb)(const uint8_t *data, size_t len, CBoxliteError *error, void *user_data);
+typedef void (*CBoxFileInfoCb)(const CBoxFileInfo *info, CBoxliteError *error, void *user_data);
+typedef void (*CBoxFileListCb)(const CBoxFileInfoList *list, CBoxliteError *error, void *user_data);
+
+/* What a file holds, at most 64 MiB (more: ResourceExhausted; read it in parts, or copy it). Links are followed. Extension. */
+BOXLITE_API BoxliteErrorCode boxlite_box_read_file(CBoxHandle *box, const char *path,
+                                                   const BoxliteFileOptions *options, CBoxFileDataCb cb,
+                                                   void *user_data, CBoxliteError *out_error);
+/* Makes or replaces a file, at once when all of it is there; at most 64 MiB, copied before this returns. A file that is
+ * replaced leaves its owner and mode to the new one. Links are followed. Extension. */
+BOXLITE_API BoxliteErrorCode boxlite_box_write_file(CBoxHandle *box, const char *path, const uint8_t *data, size_t len,
+                                                    const BoxliteFileOptions *options, CBoxFileDoneCb cb,
+                                                    void *user_data, CBoxliteError *out_error);
+/* What is in a folder, by name, without "." and ".."; at most 65536 entries (more: ResourceExhausted). Extension. */
+BOXLITE_API BoxliteErrorCode boxlite_box_list_dir(CBoxHandle *box, const char *path,
+                                                  const BoxliteFileOptions *options, CBoxFileListCb cb,
+                                                  void *user_data, CBoxliteError *out_error);
+/* What is at a path; of a link itself unless follow_symlinks. Extension. */
+BOXLITE_API BoxliteErrorCode boxlite_box_stat(CBoxHandle *box, const char *path, const BoxliteFileOptions *options,
+                                              CBoxFileInfoCb cb, void *user_data, CBoxliteError *out_error);
+/* Makes a folder. Extension. */
+BOXLITE_API BoxliteErrorCode boxlite_box_mkdir(CBoxHandle *box, const char *path, const BoxliteFileOptions *options,
+                                               CBoxFileDoneCb cb, void *user_data, CBoxliteError *out_error);
+/* Moves a file, link or folder to the path `to`, replacing what is there; between file systems only files. Extension. */
+BOXLITE_API BoxliteErrorCode boxlite_box_rename(CBoxHandle *box, const char *path, const char *to,
+                                                const BoxliteFileOptions *options, CBoxFileDoneCb cb, void *user_data,
+                                                CBoxliteError *out_error);
+/* Removes a file, a link (not what it leads to) or an empty folder; with `recursive` any. Extension. */
+BOXLITE_API BoxliteErrorCode boxlite_box_remove_file(CBoxHandle *box, const char *path,
+                                                     const BoxliteFileOptions *options, CBoxFileDoneCb cb,
+                                                     void *user_data, CBoxliteError *out_error);
+
+/* Gives up all work on this box's files that was asked for with this user_data: it is answered with Stopped, and leaves
+ * no half of a file. Nothing happens when there is none. Extension. */
+BOXLITE_API BoxliteErrorCode boxlite_box_cancel_files(CBoxHandle *box, const void *user_data, CBoxliteError *out_error);
+
 /* ---- images -------------------------------------------------------------------------------------------- */
 
 /* The images of this runtime. Free with boxlite_image_free. */

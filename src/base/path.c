@@ -40,7 +40,7 @@ struct bx_open_how {
 #define BX_RESOLVE_BENEATH 0x08u
 #define BX_RESOLVE_IN_ROOT 0x10u
 
-#define RM_DEPTH_MAX 128 /* one descriptor is held per level */
+#define RM_DEPTH_MAX 320 /* one descriptor is held per level; more than copies make (BX_REC_DEPTH_MAX) */
 
 static int open_resolved(int dirfd, const char *path, int flags, mode_t mode, uint64_t resolve)
 {

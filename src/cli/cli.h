@@ -135,6 +135,7 @@ int bx_print_records(enum bx_format format, const struct bx_field *fields, size_
 
 /* Verbs. */
 int bx_verb_run(int argc, char **argv);
+int bx_verb_cp(int argc, char **argv);
 int bx_verb_exec(int argc, char **argv);
 int bx_verb_ps(int argc, char **argv);
 int bx_verb_start(int argc, char **argv);

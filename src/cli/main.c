@@ -17,6 +17,7 @@
 const struct bx_verb bx_verbs[] = {
     { "run", NULL, "[OPTIONS] IMAGE|--rootfs DIR [COMMAND...]", "make a box and run a command in it", bx_verb_run },
     { "exec", NULL, "[OPTIONS] BOX -- COMMAND...", "run another command in a box", bx_verb_exec },
+    { "cp", NULL, "[OPTIONS] BOX:PATH PATH | PATH BOX:PATH", "copy files and folders out of a box, or into one", bx_verb_cp },
     { "ps", "ls", "[OPTIONS]", "list boxes", bx_verb_ps },
     { "start", NULL, "BOX...", "start boxes that were stopped", bx_verb_start },
     { "stop", NULL, "BOX...", "stop boxes; their disks stay", bx_verb_stop },

@@ -16,7 +16,7 @@
 #define RESUME_ROOM (BX_PORT_DATA_MAX / 2)
 
 /* Optional parts of the protocol that this agent has: names, each with its NUL. */
-static const char features[] = "figures";
+static const char features[] = "figures\0files";
 
 void bx_agent_send(struct bx_agent *a, uint16_t type, const void *msg)
 {
@@ -124,6 +124,7 @@ static int control_message(struct bx_link *l, uint16_t type, uint32_t stream, co
         break;
     case BX_MSG_EXEC:
     case BX_MSG_ATTACH:
+    case BX_MSG_FILE_OP:
     case BX_MSG_SIGNAL:
     case BX_MSG_RESIZE:
     case BX_MSG_CREDIT:

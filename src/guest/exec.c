@@ -127,7 +127,7 @@ void bx_attach_refuse(struct bx_attach *a, const struct bx_err *why)
 
 struct bx_exec *bx_exec_find(struct bx_execs *xs, const char *id)
 {
-    for (struct bx_exec *x = xs->first; x; x = x->next) {
+    for (struct bx_exec *x = *id ? xs->first : NULL; x; x = x->next) { /* those without an id are nobody else's */
         /* Hidden ones (see maybe_free) count as gone. */
         if (strcmp(x->id, id) == 0 && x->state != BX_EXEC_FAILED && (x->attaches || x->detached || x->main))
             return x;
@@ -477,17 +477,22 @@ static int watch(struct bx_exec *x)
     return x->report_source && x->exit_source ? 0 : -errno;
 }
 
+static int make_room(struct bx_execs *xs, struct bx_err *err)
+{
+    if (xs->count >= BX_EXECS_MAX)
+        evict(xs);
+    if (xs->count >= BX_EXECS_MAX)
+        return bx_fail(err, BX_ERESOURCE, 0, "more than %d commands at a time", BX_EXECS_MAX);
+    return 0;
+}
+
 static int admit(struct bx_execs *xs, const boxlite_Exec *pb, struct bx_err *err)
 {
     if (pb->exec_id[0] == '\0')
         return bx_fail(err, BX_EINVALID, 0, "an exec without an id");
     if (bx_exec_find(xs, pb->exec_id))
         return bx_fail(err, BX_EEXISTS, 0, "exec %s exists already", pb->exec_id);
-    if (xs->count >= BX_EXECS_MAX)
-        evict(xs);
-    if (xs->count >= BX_EXECS_MAX)
-        return bx_fail(err, BX_ERESOURCE, 0, "more than %d commands at a time", BX_EXECS_MAX);
-    return 0;
+    return make_room(xs, err);
 }
 
 /* Undoes an exec whose process never came to be, or can be forgotten for having been killed. */
@@ -541,6 +546,36 @@ int bx_exec_open(struct bx_execs *xs, uint32_t stream, const uint8_t *payload, s
         if (ln->msg.pb.claim & (2u << i))
             bx_out_claim(&x->out[i], a);
     }
+    return 0;
+}
+
+int bx_exec_open_own(struct bx_execs *xs, uint32_t stream, bx_exec_own_fn *start, void *ud, struct bx_err *err)
+{
+    struct bx_attach *a = NULL;
+    struct bx_exec *x;
+    int r;
+
+    if (!xs->box)
+        return bx_fail(err, BX_ESTOPPED, 0, "the box is not running");
+    r = make_room(xs, err);
+    x = r < 0 ? NULL : exec_new(xs);
+    if (!x)
+        return r < 0 ? r : bx_fail(err, BX_ERESOURCE, ENOMEM, "start a process");
+    r = bx_attach_new(x, stream, true, &a, err);
+    if (r >= 0)
+        r = start(x, ud, err);
+    if (r >= 0) {
+        x->exit_source = bx_loop_add_fd(xs->loop, x->pidfd, BX_READ, on_exit_event, x);
+        if (!x->exit_source)
+            r = bx_fail(err, BX_ERESOURCE, errno, "watch a process");
+    }
+    if (r < 0)
+        return exec_abort(x, r);
+    x->started_ns = bx_now();
+    x->state = BX_EXEC_RUNNING;
+    x->in.owner = a;
+    bx_exec_send_started(x, stream);
+    bx_out_claim(&x->out[0], a);
     return 0;
 }
 

@@ -197,6 +197,10 @@ void bx_attach_refuse(struct bx_attach *a, const struct bx_err *why);
 struct bx_exec *bx_exec_find(struct bx_execs *xs, const char *id);
 int bx_exec_open(struct bx_execs *xs, uint32_t stream, const uint8_t *payload, size_t len,
                  struct bx_err *err);
+/* A process of our own instead of a command: `start` makes x's pipes, cgroup and process (x->pidfd, x->pid); it runs from
+ * then on. Its output is claimed, and nobody can attach to it. */
+typedef int bx_exec_own_fn(struct bx_exec *x, void *ud, struct bx_err *err);
+int bx_exec_open_own(struct bx_execs *xs, uint32_t stream, bx_exec_own_fn *start, void *ud, struct bx_err *err);
 void bx_exec_send_started(struct bx_exec *x, uint32_t stream);
 void bx_execs_send_error(struct bx_execs *xs, uint32_t stream, uint32_t request, const struct bx_err *why);
 
@@ -205,7 +209,12 @@ void bx_exec_lane_ended(struct bx_exec *x);
 void bx_exec_try_exit(struct bx_exec *x);
 int bx_exec_kill(struct bx_exec *x);
 
+/* files.c: FileOp. */
+int bx_exec_open_files(struct bx_execs *xs, uint32_t stream, const uint8_t *payload, size_t len, struct bx_err *err);
+
 /* launch.c */
+/* A pipe; *ret_ours is non-blocking, both are close-on-exec. 0 or -errno, with what was made. */
+int bx_launch_pipe(bool to_child, int *ret_ours, int *ret_theirs);
 int bx_launch_new(struct bx_execs *xs, const uint8_t *payload, size_t len, struct bx_launch **ret,
                   struct bx_err *err);
 struct bx_launch *bx_launch_free(struct bx_launch *ln);

@@ -122,22 +122,25 @@ int bx_launch_new(struct bx_execs *xs, const uint8_t *payload, size_t len, struc
     return 0;
 }
 
-/* One pipe; *ret_ours is non-blocking. The workload's end belongs to its user, so that /dev/stdout can be
- * opened. */
-static int make_pipe(struct bx_launch *ln, bool to_child, int *ret_ours, int *ret_theirs)
+int bx_launch_pipe(bool to_child, int *ret_ours, int *ret_theirs)
 {
-    int ends[2], ours, theirs, r;
+    int ends[2];
 
     if (pipe2(ends, O_CLOEXEC) < 0)
         return -errno;
-    ours = ends[to_child ? 1 : 0];
-    theirs = ends[to_child ? 0 : 1];
-    r = bx_fd_nonblock(ours, true);
+    *ret_ours = ends[to_child ? 1 : 0];
+    *ret_theirs = ends[to_child ? 0 : 1];
+    return bx_fd_nonblock(*ret_ours, true);
+}
+
+/* The workload's end belongs to its user, so that /dev/stdout can be opened. */
+static int make_pipe(struct bx_launch *ln, bool to_child, int *ret_ours, int *ret_theirs)
+{
+    int r = bx_launch_pipe(to_child, ret_ours, ret_theirs);
+
     if (r == 0 && ln->spawn.ns_pidfd >= 0 && ln->spawn.uid != 0 &&
-        fchown(theirs, ln->spawn.uid, ln->spawn.gid) < 0)
+        fchown(*ret_theirs, ln->spawn.uid, ln->spawn.gid) < 0)
         r = -errno;
-    *ret_ours = ours;
-    *ret_theirs = theirs;
     return r;
 }
 

@@ -25,6 +25,22 @@ static void on_exec(struct bx_execs *xs, uint32_t stream, const uint8_t *payload
     }
 }
 
+static void on_file_op(struct bx_execs *xs, uint32_t stream, const uint8_t *payload, size_t len)
+{
+    struct bx_attach *a = bx_attach_find(xs, stream);
+    struct bx_err err;
+
+    if (a) {
+        bx_fail(&err, BX_ERPC, 0, "stream %u is open already", stream);
+        bx_attach_refuse(a, &err);
+    } else if (stream == 0) {
+        bx_fail(&err, BX_ERPC, 0, "work on files needs a stream");
+        bx_execs_send_error(xs, 0, 0, &err);
+    } else if (bx_exec_open_files(xs, stream, payload, len, &err) < 0) {
+        bx_execs_send_error(xs, stream, 0, &err);
+    }
+}
+
 static int open_attach(struct bx_execs *xs, uint32_t stream, const char *id, struct bx_err *err)
 {
     struct bx_exec *x = bx_exec_find(xs, id);
@@ -205,6 +221,9 @@ void bx_execs_message(struct bx_execs *xs, uint16_t type, uint32_t stream, const
         break;
     case BX_MSG_ATTACH:
         on_attach(xs, stream, payload, len);
+        break;
+    case BX_MSG_FILE_OP:
+        on_file_op(xs, stream, payload, len);
         break;
     case BX_MSG_SIGNAL:
     case BX_MSG_RESIZE:

@@ -118,6 +118,12 @@ static const struct rule rules_pull_run[] = {
     { SCMP_SYS(socket), R_SOCKET_INET }, { SCMP_SYS(socketpair), R_SOCKET_PAIR }, { SCMP_SYS(ioctl), R_IOCTL_COUNT },
     { SCMP_SYS(clone), R_THREAD },
 };
+/* boxlite-files: the user's files, and nothing else. */
+static const struct rule rules_files[] = {
+    A(newfstatat), A(statx), A(fstatfs), A(statfs), A(openat), A(openat2), A(getdents64), A(mkdirat), A(linkat), A(symlinkat),
+    A(renameat), A(renameat2), A(unlinkat), A(readlinkat), A(fchmod), A(fchown), A(fchownat), A(utimensat), A(rt_sigaction),
+    { SCMP_SYS(mmap), R_NO_EXEC_MAP }, { SCMP_SYS(mprotect), R_NO_EXEC_MAP },
+};
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
 #define JAIL_SANITIZED
@@ -173,6 +179,7 @@ static const struct profile {
     [BX_SECCOMP_NET] = { "net", { PART(rules_core), PART(rules_net_run), PART(rules_net_start), SANITIZERS } },
     [BX_SECCOMP_NET_LOCKED] = { "net-locked", { PART(rules_core), PART(rules_net_run), PART(rules_net_locked), SANITIZERS } },
     [BX_SECCOMP_PULL_LOCKED] = { "pull-locked", { PART(rules_core), PART(rules_pull_run), PART(rules_pull_locked), SANITIZERS } },
+    [BX_SECCOMP_FILES] = { "files", { PART(rules_core), PART(rules_files), SANITIZERS } },
 };
 _Static_assert(BX_ARRAY_SIZE(profiles) == BX_SECCOMP_PROFILES, "a profile has no list");
 

@@ -22,6 +22,7 @@ enum bx_seccomp_profile {
     BX_SECCOMP_PULL_LOCKED, /* before it speaks to anybody: no exec, no executable memory. Installed by itself, on top */
     BX_SECCOMP_NET,         /* boxlite-net from its exec on: the libraries, then what follows */
     BX_SECCOMP_NET_LOCKED,  /* before it reads a byte of the box: sockets of the Internet only, no files, no exec, no listening */
+    BX_SECCOMP_FILES,       /* boxlite-files: no socket, no process, no executable memory. Installed by itself */
     BX_SECCOMP_PROFILES
 };
 

@@ -30,6 +30,8 @@ char *bx_api_message(const struct bx_err *err)
     const char *prefix = bx_code_info(err->code)->prefix;
     bool unsaid = err->code == BX_EEXEC && err->sys_errno == ENOENT && !strstr(err->msg, "not found");
 
+    if (err->code == BX_ENOTFOUND && err->sys_errno == ENOENT)
+        prefix = "not found: "; /* a file, no box */
     if (!prefix || bx_starts_with(err->msg, prefix))
         prefix = "";
     return bx_strf("%s%s%s", prefix, err->msg, unsaid ? " (not found)" : "");
@@ -101,6 +103,7 @@ int boxlite_has_feature(const char *name)
         "restart",
         "security",
         "exec_limits",
+        "files",
     };
     size_t i;
 

@@ -10,6 +10,7 @@
 
 #include "runtime/conn.h"
 #include "runtime/exec.h"
+#include "runtime/files.h"
 #include "runtime/live.h"
 
 /* ---- live boxes ---- */
@@ -174,6 +175,7 @@ void bx_boxes_end(struct CBoxliteRuntime *rt)
         bx_conn_close(b, &why);
         while (b->execs)
             bx_exec_fail(b->execs, &why);
+        bx_files_fail(b, BX_FILES_WAITING | BX_FILES_SENT, &why);
         bx_op_list_answer(&b->up_ops, &why);
         bx_op_list_answer(&b->down_ops, &why);
         bx_op_list_answer(&b->restart_ops, &why);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "runtime/exec.h"
+#include "runtime/files.h"
 #include "runtime/live.h"
 
 /* Several frames of data may wait for the socket; more waits in the executions. */
@@ -135,6 +136,8 @@ static int on_hello(struct bx_conn *c, const uint8_t *payload, size_t len, struc
             "programs that started it",
             hello.pb.program, hello.pb.version, BX_VERSION, BX_WIRE_VERSION);
     c->hello = true;
+    for (const char *f = bx_strs_first(&hello.features); f; f = bx_strs_next(&hello.features, f))
+        c->has_files = c->has_files || bx_streq(f, "files");
     return 0;
 }
 
@@ -195,6 +198,7 @@ static int on_message(struct bx_link *l, uint16_t type, uint32_t stream, const u
 {
     struct bx_conn *c = l->ud;
     struct CExecutionHandle *x;
+    struct bx_files *f;
 
     if (!c->hello) {
         if (type == BX_MSG_HELLO && stream == 0)
@@ -205,21 +209,32 @@ static int on_message(struct bx_link *l, uint16_t type, uint32_t stream, const u
     if (stream == 0)
         return link_message(c, type, payload, len, err);
     x = exec_of(c, stream);
-    return x ? bx_exec_message(x, type, payload, len, err) : 0; /* of a stream that was given up */
+    if (x)
+        return bx_exec_message(x, type, payload, len, err);
+    f = bx_files_of(c->box, stream);
+    return f ? bx_files_message(f, type, payload, len, err) : 0; /* of a stream that was given up */
 }
 
 static int on_data(struct bx_link *l, uint32_t stream, unsigned lane, const uint8_t *data, size_t len,
                    struct bx_err *err)
 {
-    struct CExecutionHandle *x = exec_of(l->ud, stream);
+    struct bx_conn *c = l->ud;
+    struct CExecutionHandle *x = exec_of(c, stream);
+    struct bx_files *f = x ? NULL : bx_files_of(c->box, stream);
 
+    if (f)
+        return bx_files_data(f, lane, data, len, err);
     return x ? bx_exec_data(x, lane, data, len, err) : 0;
 }
 
 static int on_eof(struct bx_link *l, uint32_t stream, unsigned lane, struct bx_err *err)
 {
-    struct CExecutionHandle *x = exec_of(l->ud, stream);
+    struct bx_conn *c = l->ud;
+    struct CExecutionHandle *x = exec_of(c, stream);
+    struct bx_files *f = x ? NULL : bx_files_of(c->box, stream);
 
+    if (f)
+        return bx_files_eof(f, lane);
     return x ? bx_exec_eof(x, lane, err) : 0;
 }
 
@@ -311,6 +326,7 @@ static void conn_pump(struct bx_conn *c)
         next = x->next;
         bx_exec_pump(x);
     }
+    bx_files_pump_all(c->box);
 }
 
 static void conn_on_io(struct bx_source *s, int fd, uint32_t events, void *ud)

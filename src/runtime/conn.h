@@ -19,6 +19,7 @@ struct bx_conn {
     struct bx_link link;
     bool ours; /* the socketpair of a shim that we spawned */
     bool hello;
+    bool has_files; /* it knows FileOp */
     bool up;     /* BoxInfo said running */
     bool broken; /* writing failed; the loop will tell */
     bool has_gone;

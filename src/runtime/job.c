@@ -50,10 +50,10 @@ static void job_unlink(struct bx_job *j)
         }
 }
 
-static void job_signal(const struct bx_job *j)
+static void job_signal(const struct bx_job *j, int signo)
 {
     if (j->pidfd >= 0)
-        syscall(SYS_pidfd_send_signal, j->pidfd, SIGKILL, NULL, 0);
+        syscall(SYS_pidfd_send_signal, j->pidfd, signo, NULL, 0);
 }
 
 static void job_free(struct bx_job *j)
@@ -161,7 +161,7 @@ static void job_on_out(struct bx_source *s, int fd, uint32_t events, void *ud)
         }
         if (job_lines(j))
             return;
-        job_signal(j);
+        job_signal(j, SIGKILL);
         bx_buf_clear(&j->text);
     }
     (void)s;
@@ -213,7 +213,16 @@ struct bx_job *bx_job_kill(struct bx_job *j)
 {
     if (!j)
         return NULL;
-    job_signal(j);
+    job_signal(j, SIGKILL);
+    job_free(j);
+    return NULL;
+}
+
+struct bx_job *bx_job_terminate(struct bx_job *j)
+{
+    if (!j)
+        return NULL;
+    job_signal(j, SIGTERM);
     job_free(j);
     return NULL;
 }

@@ -32,6 +32,8 @@ void bx_job_text_max(struct bx_job *j, size_t max);
 int bx_job_unpack_result(const char *text, size_t len, struct bx_err *err);
 /* Kills it; fn is not called. Accepts NULL; returns NULL. */
 struct bx_job *bx_job_kill(struct bx_job *j);
+/* The same with SIGTERM, for one that cleans up behind itself. */
+struct bx_job *bx_job_terminate(struct bx_job *j);
 void bx_jobs_end(struct CBoxliteRuntime *rt);
 
 /*

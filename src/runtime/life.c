@@ -10,6 +10,7 @@
 #include "runtime/box.h"
 #include "runtime/conn.h"
 #include "runtime/exec.h"
+#include "runtime/files.h"
 #include "runtime/job.h"
 #include "runtime/live.h"
 
@@ -26,6 +27,7 @@ static void fail_waiting_execs(struct bx_box *b, const struct bx_err *err)
         if (x->state == BX_EXEC_WAITING)
             bx_exec_fail(x, err);
     }
+    bx_files_fail(b, BX_FILES_WAITING, err);
 }
 
 int bx_box_want_up(struct bx_box *b, bool implicit, struct bx_err *err)
@@ -113,6 +115,7 @@ int bx_box_is_up(struct bx_box *b, struct bx_err *err)
         if (x->state == BX_EXEC_WAITING)
             bx_exec_send(x);
     }
+    bx_files_send_waiting(b);
     if (!b->main_pending)
         answer_up(b, NULL);
     bx_live_up(b);
@@ -179,6 +182,7 @@ void bx_box_lost(struct bx_box *b, const struct bx_err *why)
             if (x->state != BX_EXEC_WAITING || (was_up && !b->restart_ops.first))
                 bx_exec_fail(x, why); /* those that have ended stay as they are */
         }
+        bx_files_fail(b, BX_FILES_SENT | (was_up && !b->restart_ops.first ? BX_FILES_WAITING : 0), why);
         if (bx_settle_start(b, true, &err) < 0)
             bx_box_is_down(b, &err);
     }
@@ -256,8 +260,8 @@ void bx_box_is_down(struct bx_box *b, const struct bx_err *err)
         bx_op_list_answer(&b->restart_ops, err);
     while ((op = bx_op_list_take(&b->restart_ops)))
         bx_op_list_add(&b->up_ops, op);
-    if (b->up_ops.first || b->execs) {
-        bool waiting = b->up_ops.first != NULL;
+    if (b->up_ops.first || b->execs || b->files) {
+        bool waiting = b->up_ops.first || bx_files_wait(b);
         struct CExecutionHandle *x;
 
         for (x = b->execs; x && !waiting; x = x->next)

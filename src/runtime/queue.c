@@ -9,6 +9,7 @@
 #include "runtime/box.h"
 #include "runtime/collect.h"
 #include "runtime/exec.h"
+#include "runtime/files.h"
 
 void bx_queue_event(struct CBoxliteRuntime *rt, struct bx_ev *ev)
 {
@@ -73,6 +74,12 @@ static void op_drop_result(struct bx_op *op)
     case BX_OP_RUNTIME_METRICS:
         free(op->result);
         break;
+    case BX_OP_COPIED:
+    case BX_OP_FILE_DATA:
+    case BX_OP_FILE_INFO:
+    case BX_OP_FILE_LIST:
+        bx_files_result_free(op->kind, op->result);
+        break;
     case BX_OP_PLAIN:
     case BX_OP_WAIT:
         break;
@@ -125,6 +132,12 @@ static void op_call(struct bx_op *op, CBoxliteError *e)
     case BX_OP_PRUNED:
         op->cb.pruned(op->result, e, op->ud);
         bx_prune_result_free(op->result);
+        break;
+    case BX_OP_COPIED:
+    case BX_OP_FILE_DATA:
+    case BX_OP_FILE_INFO:
+    case BX_OP_FILE_LIST:
+        bx_files_call(op, e);
         break;
     case BX_OP_BOX_METRICS:
         op->cb.box_metrics(op->result, e, op->ud);

@@ -70,6 +70,10 @@ enum bx_op_kind {
     BX_OP_PRUNED,     /* (result, error, ud): the result is borrowed */
     BX_OP_BOX_METRICS, /* (metrics, error, ud): borrowed, likewise below */
     BX_OP_RUNTIME_METRICS,
+    BX_OP_COPIED,     /* (result, error, ud): borrowed, likewise below */
+    BX_OP_FILE_DATA,  /* (data, len, error, ud) */
+    BX_OP_FILE_INFO,  /* (info, error, ud) */
+    BX_OP_FILE_LIST,  /* (list, error, ud) */
     BX_OP_SYNC,       /* none: somebody waits for `done` */
 };
 
@@ -85,6 +89,10 @@ union bx_op_cb {
     CBoxImageListCb image_list;
     CBoxliteInfoCb info;
     CImagePruneCb pruned;
+    CBoxCopyResultCb copied;
+    CBoxFileDataCb file_data;
+    CBoxFileInfoCb file_info;
+    CBoxFileListCb file_list;
     CBoxMetricsCb box_metrics;
     CRuntimeMetricsCb runtime_metrics;
 };

@@ -53,7 +53,9 @@ static void on_client_io(struct bx_source *s, int fd, uint32_t events, void *ud)
 
 static int say_hello(struct client *c, struct bx_err *err)
 {
-    struct bx_msg_hello hello = {.pb = {.version = BX_WIRE_VERSION, .program = "boxlite-shim " BX_VERSION}};
+    static const char features[] = "files"; /* the agent's comes from the same build */
+    struct bx_msg_hello hello = {.pb = {.version = BX_WIRE_VERSION, .program = "boxlite-shim " BX_VERSION},
+                                 .features = {.data = features, .len = sizeof(features), .count = 1}};
 
     return bx_msg_send_hello(bx_mux_client_link(c->mc), &hello, err);
 }

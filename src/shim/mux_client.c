@@ -78,6 +78,27 @@ static int client_attach(struct bx_mux_client *c, uint32_t cs, const uint8_t *p,
     return 0;
 }
 
+/* Records in, records out: both lanes are open from the start. */
+static int client_file_op(struct bx_mux_client *c, uint32_t cs, const uint8_t *p, size_t len, struct bx_err *err)
+{
+    boxlite_FileOp op;
+    struct bx_err why = BX_ERR_INIT;
+    struct stream *s;
+    int r = bx_msg_decode(BX_MSG_FILE_OP, p, len, &op, &why);
+
+    if (r == -BX_EINVALID)
+        return mux_error_to_client(c, cs, &why);
+    if (r < 0)
+        return bx_fail(err, BX_ERPC, 0, "%s", why.msg);
+    r = open_stream(c, cs, &s, err);
+    if (r < 0 || !s)
+        return r;
+    bx_lane_init(&s->lanes[BX_LANE_STDIN], BX_WINDOW);
+    claim(s, BX_LANE_STDOUT);
+    mux_control_to_guest(c->m, BX_MSG_FILE_OP, s->gs, p, len);
+    return 0;
+}
+
 static int client_credit(struct stream *s, const uint8_t *p, size_t len, struct bx_err *err)
 {
     boxlite_Credit credit;
@@ -155,6 +176,8 @@ static int on_client_message(struct bx_link *l, uint16_t type, uint32_t cs, cons
         return client_exec(c, cs, p, len, err);
     if (type == BX_MSG_ATTACH)
         return client_attach(c, cs, p, len, err);
+    if (type == BX_MSG_FILE_OP)
+        return client_file_op(c, cs, p, len, err);
 
     s = mux_client_stream(c, cs);
     switch (type) {

@@ -91,6 +91,7 @@ const char *bx_msg_type_name(uint16_t type)
         { BX_MSG_EXEC, "EXEC" },         { BX_MSG_STARTED, "STARTED" },
         { BX_MSG_EXIT, "EXIT" },         { BX_MSG_SIGNAL, "SIGNAL" },
         { BX_MSG_RESIZE, "RESIZE" },     { BX_MSG_ATTACH, "ATTACH" },
+        { BX_MSG_FILE_OP, "FILE_OP" },
         { BX_MSG_DATA, "DATA" },         { BX_MSG_EOF, "EOF" },
         { BX_MSG_CREDIT, "CREDIT" },     { BX_MSG_CLAIM, "CLAIM" },
         { BX_MSG_CLOSE, "CLOSE" },       { BX_MSG_TRUNCATED, "TRUNCATED" },

@@ -45,6 +45,7 @@ enum bx_msg_type {
     BX_MSG_SIGNAL = 0x23,
     BX_MSG_RESIZE = 0x24,
     BX_MSG_ATTACH = 0x25,
+    BX_MSG_FILE_OP = 0x26,
 
     BX_MSG_DATA = 0x30, /* raw bytes of a lane */
     BX_MSG_EOF = 0x31,  /* no more bytes on this lane (half-close); empty payload */

@@ -16,10 +16,10 @@
 #include <string.h>
 
 /* The largest message without lists; all of these are encoded on the stack. */
-#define PLAIN_MAX 4096
+#define PLAIN_MAX 9216
 _Static_assert(boxlite_BoxGone_size <= PLAIN_MAX && boxlite_BoxInfo_size <= PLAIN_MAX &&
                    boxlite_Error_size <= PLAIN_MAX && boxlite_Exit_size <= PLAIN_MAX &&
-                   boxlite_Ready_size <= PLAIN_MAX,
+                   boxlite_Ready_size <= PLAIN_MAX && boxlite_FileOp_size <= PLAIN_MAX,
                "PLAIN_MAX is too small");
 
 struct plain {
@@ -43,6 +43,7 @@ static const pb_msgdesc_t *plain_fields(uint16_t type)
         { BX_MSG_SIGNAL, boxlite_Signal_fields },
         { BX_MSG_RESIZE, boxlite_Resize_fields },
         { BX_MSG_ATTACH, boxlite_Attach_fields },
+        { BX_MSG_FILE_OP, boxlite_FileOp_fields },
         { BX_MSG_CREDIT, boxlite_Credit_fields },
         { BX_MSG_CLAIM, boxlite_Claim_fields },
         { BX_MSG_CLOSE, boxlite_Close_fields },

@@ -20,7 +20,8 @@ union any {
     boxlite_Ready ready;
     boxlite_Exit exit;
     boxlite_BoxInfo info;
-    boxlite_BoxGone gone; /* the others are smaller */
+    boxlite_BoxGone gone;
+    boxlite_FileOp file_op; /* the others are smaller */
 };
 
 static int decode(uint16_t type, const void *p, size_t n, struct bx_buf *arena, union any *ret,

@@ -146,6 +146,7 @@ static void message(struct world *w, unsigned who, uint8_t what, uint32_t stream
     boxlite_Exit exit = {.code = value};
     boxlite_Error error = {.request = value & 1};
     boxlite_Claim claim = {.lane = value & 3};
+    boxlite_FileOp file_op = {.op = value, .path = "/x"};
     boxlite_Signal signal = {.request = value, .signo = 9};
 
     switch (what % 16) {
@@ -186,6 +187,9 @@ static void message(struct world *w, unsigned who, uint8_t what, uint32_t stream
     case 11:
         if (stream)
             (void)bx_link_send_eof(l, stream, value % 3);
+        break;
+    case 12:
+        (void)bx_msg_send(l, BX_MSG_FILE_OP, stream, &file_op, NULL);
         break;
     default:
         (void)bx_link_send(l, what, stream, bytes, value);

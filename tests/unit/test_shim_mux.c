@@ -677,12 +677,51 @@ static void clients_are_not_read_while_the_guest_does_not_read(void **state)
     free(data);
 }
 
+static void work_on_files_has_both_lanes_and_is_no_command(void **state)
+{
+    boxlite_FileOp op = {.op = 1, .path = "/x"};
+    struct world *w = *state;
+    uint32_t gs;
+
+    assert_int_equal(bx_msg_send(&w->a.link, BX_MSG_FILE_OP, 3, &op, NULL), 0);
+    gs = opened(w);
+    send_started(w, gs);
+    bx_link_send_data(&w->a.link, 3, BX_LANE_STDIN, "records", 7);
+    bx_link_send_eof(&w->a.link, 3, BX_LANE_STDIN);
+    bx_link_send_data(&w->guest.link, gs, BX_LANE_STDOUT, "more", 4);
+    bx_link_send_eof(&w->guest.link, gs, BX_LANE_STDOUT);
+    send_exit(w, gs, 0);
+    round_trip(w);
+    assert_string_equal(w->a.seen, "STARTED 3;DATA 3.1 more;EOF 3.1;EXIT 3;");
+    assert_int_equal(bx_mux_counts(w->mux).execs_total, 0);
+    assert_int_equal(w->guest_error, 0);
+    assert_int_equal(w->client_error, 0);
+    /* Nor has it a lane for errors, whatever the guest says. */
+    bx_link_send_data(&w->guest.link, gs, BX_LANE_STDERR, "x", 1);
+    from_guest(w);
+    assert_int_not_equal(w->guest_error, 0);
+}
+
+static void a_path_that_is_none_is_refused_with_words(void **state)
+{
+    static const char bad[] = "\x08\x01\x12\x03/\0x";
+    struct world *w = *state;
+
+    assert_int_equal(bx_link_send(&w->a.link, BX_MSG_FILE_OP, 3, bad, sizeof(bad) - 1), 0);
+    round_trip(w);
+    assert_string_equal(w->a.seen, "ERROR 3;");
+    assert_int_equal(w->a.error.code, BX_EINVALID);
+    assert_int_equal(w->client_error, 0);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(two_clients_may_use_the_same_number),
+        T(work_on_files_has_both_lanes_and_is_no_command),
+        T(a_path_that_is_none_is_refused_with_words),
         T(stdin_and_its_credit_pass_and_more_than_allowed_does_not),
         T(a_guest_that_sends_more_than_allowed_is_found_out),
         T(output_of_a_lane_nobody_claimed_is_refused),

@@ -130,6 +130,7 @@ SENDER(send_signal, BX_MSG_SIGNAL, boxlite_Signal, .request = 1, .signo = 15)
 SENDER(send_credit, BX_MSG_CREDIT, boxlite_Credit, .lane = 1, .bytes = 262144)
 SENDER(send_claim, BX_MSG_CLAIM, boxlite_Claim, .lane = 1)
 SENDER(send_close, BX_MSG_CLOSE, boxlite_Close, 0)
+SENDER(send_file_op, BX_MSG_FILE_OP, boxlite_FileOp, .op = 2, .path = "/root/out", .flags = 8)
 SENDER(send_connect, BX_MSG_CONNECT, boxlite_Connect, .protocol = 6, .address = 0xc0000222, .port = 80)
 SENDER(send_dial, BX_MSG_DIAL, boxlite_Dial, .protocol = 6, .port = 80)
 
@@ -166,6 +167,7 @@ static const struct {
     { "EXIT", send_exit },
     { "CLOSE", send_close },
     { "ERROR", send_error },
+    { "FILE_OP", send_file_op },
     { "CONNECT", send_connect },
     { "DIAL", send_dial },
     { "received: CLOSE in parts", NULL },
@@ -188,6 +190,7 @@ static int again(struct bx_link *l, uint16_t type, uint32_t stream, const uint8_
         struct bx_msg_exec exec;
         boxlite_Error error;
         boxlite_Exit exit;
+        boxlite_FileOp file_op;
     } m;
     int r;
 
