@@ -115,6 +115,8 @@ typedef struct CBoxliteOptions CBoxliteOptions;
 typedef struct CAdvancedBoxOptions CAdvancedBoxOptions;
 /* A command in a box. */
 typedef struct CExecutionHandle CExecutionHandle;
+/* One box for programs that want no callbacks. */
+typedef struct CBoxliteSimple CBoxliteSimple;
 /* The images of a runtime. */
 typedef struct CBoxliteImageHandle CBoxliteImageHandle;
 /* Named facts (extension): see boxlite_info_get. */
@@ -144,6 +146,14 @@ typedef struct BoxliteCommand {
     double timeout_secs;          /* 0: none; then TERM to all its processes, 2 s later KILL */
     int tty;                      /* a terminal; stderr then arrives as stdout */
 } BoxliteCommand;
+
+/* What boxlite_simple_run gives. Both texts are NUL-terminated and never NULL. */
+typedef struct ExecResult {
+    int exit_code;
+    char *stdout_text;
+    char *stderr_text;
+} ExecResult;
+typedef ExecResult CBoxliteExecResult;
 
 typedef struct CImagePullResult {
     char *reference;
@@ -944,6 +954,26 @@ BOXLITE_API BoxliteErrorCode boxlite_box_remove_file(CBoxHandle *box, const char
 /* Gives up all work on this box's files that was asked for with this user_data: it is answered with Stopped, and leaves
  * no half of a file. Nothing happens when there is none. Extension. */
 BOXLITE_API BoxliteErrorCode boxlite_box_cancel_files(CBoxHandle *box, const void *user_data, CBoxliteError *out_error);
+
+/* ---- one box without callbacks ------------------------------------------------------------------------ */
+
+/*
+ * A box of `image` (NULL: "alpine:latest"), in the default home, with a runtime of its own; cpus and memory as the setters
+ * of options have them, 0: default. It is made and started by the first boxlite_simple_run. Freed by boxlite_simple_free.
+ * Used by one thread at a time. Errors: InvalidArgument, and those of boxlite_runtime_new.
+ */
+BOXLITE_API BoxliteErrorCode boxlite_simple_new(const char *image, int cpus, int memory_mib,
+                                                CBoxliteSimple **out_simple, CBoxliteError *out_error);
+/*
+ * Runs a command with `argc` arguments: BLOCKS until it has ended. Its stdin is at its end. Any exit code is Ok. The result
+ * has its output as it was written, at most 64 MiB of each stream: a command that writes more is killed, and the answer
+ * ResourceExhausted. Freed by boxlite_result_free. Errors: those of boxlite_box_exec.
+ */
+BOXLITE_API BoxliteErrorCode boxlite_simple_run(CBoxliteSimple *simple, const char *command, const char *const *args,
+                                                int argc, CBoxliteExecResult **out_result, CBoxliteError *out_error);
+BOXLITE_API void boxlite_result_free(CBoxliteExecResult *result);
+/* Removes the box: BLOCKS until it has ended (some milliseconds). */
+BOXLITE_API void boxlite_simple_free(CBoxliteSimple *simple);
 
 /* ---- images -------------------------------------------------------------------------------------------- */
 

@@ -27,6 +27,7 @@ CHECK(box_metrics, offsetof(CBoxMetrics, memory_bytes) == 8 && offsetof(CBoxMetr
                        offsetof(CBoxMetrics, network_bytes_sent) == 56 &&
                        offsetof(CBoxMetrics, network_tcp_connections) == 72 && sizeof(CBoxMetrics) == 80);
 CHECK(runtime_metrics, offsetof(CRuntimeMetrics, total_exec_errors) == 16 && sizeof(CRuntimeMetrics) == 20);
+CHECK(exec_result, offsetof(CBoxliteExecResult, stdout_text) == 8 && sizeof(ExecResult) == 24);
 CHECK(image_info, offsetof(CImageInfo, cached_at) == 32 && offsetof(CImageInfo, has_size) == 48 &&
                       sizeof(CImageInfo) == 56);
 CHECK(pull, offsetof(CImagePullResult, layer_count) == 16);
