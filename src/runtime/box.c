@@ -507,8 +507,7 @@ BoxliteErrorCode boxlite_restart_box(CBoxHandle *box, CBoxStartBoxCb cb, void *u
 
 static bool at_work(const struct bx_box *b, int state)
 {
-    return state == BX_BOX_RUNNING || state == BX_BOX_STOPPING || state == BX_BOX_PAUSED ||
-           b->phase == BX_PHASE_STARTING || b->phase == BX_PHASE_CONNECTING;
+    return bx_state_active(state) || b->phase == BX_PHASE_STARTING || b->phase == BX_PHASE_CONNECTING;
 }
 
 /* Refuses a box that is at work, unless forced; then sees to it that it goes. */

@@ -25,6 +25,7 @@
 
 #include "runtime/options.h"
 #include "runtime/runtime.h"
+#include "runtime/state.h"
 #include "wire/messages.h"
 
 enum bx_phase { BX_PHASE_IDLE, BX_PHASE_STARTING, BX_PHASE_CONNECTING, BX_PHASE_UP, BX_PHASE_ENDING };
@@ -121,11 +122,6 @@ int bx_box_restart(struct bx_box *b, struct bx_op *op, struct bx_err *err);
 void bx_box_is_down(struct bx_box *b, const struct bx_err *err);
 /* The main process was accepted or refused. */
 void bx_box_main_started(struct bx_box *b, const struct bx_err *err);
-
-/* ---- box_facts.c ---- */
-
-/* "running" ... of an enum bx_box_state. */
-const char *bx_state_name(int state);
 
 /* ---- settle.c ---- */
 

@@ -5,32 +5,12 @@
 #include <errno.h>
 #include <string.h>
 
-const char *bx_state_name(int state)
-{
-    switch (state) {
-    case BX_BOX_CONFIGURED:
-        return "configured";
-    case BX_BOX_RUNNING:
-        return "running";
-    case BX_BOX_STOPPING:
-        return "stopping";
-    case BX_BOX_STOPPED:
-        return "stopped";
-    case BX_BOX_PAUSED:
-        return "paused";
-    case BX_BOX_FAILED:
-        return "failed";
-    default:
-        return "unknown";
-    }
-}
-
 /* A row says "running" until the box's end was settled; this runtime may know better. */
 static int state_of(struct CBoxliteRuntime *rt, const struct bx_box_row *row)
 {
     const struct bx_box *b;
 
-    for (b = rt->boxes; b && row->state == BX_BOX_RUNNING; b = b->next)
+    for (b = rt->boxes; b && bx_state_active(row->state); b = b->next)
         if (b->phase == BX_PHASE_ENDING && bx_streq(b->id, row->id))
             return BX_BOX_STOPPING;
     return row->state;

@@ -61,6 +61,16 @@ static void keep_for_restart(struct bx_box *b)
     b->detach = b->detach || b->info.detached;
 }
 
+/* For other programs to see. Only once the shim has it for sure: a row may not say "stopping" of a box that was never told. */
+static void note_stopping(struct bx_box *b)
+{
+    struct bx_box_change change = BX_BOX_CHANGE_INIT;
+
+    change.state = BX_BOX_STOPPING;
+    if (!b->conn->broken && !bx_link_wants_write(&b->conn->link))
+        (void)bx_store_box_change(b->rt->store, b->id, bx_state_before(BX_BOX_STOPPING), &change, NULL);
+}
+
 /* Stop goes as a request; its answer is the end of the link. */
 static int send_stop(struct bx_box *b, struct bx_err *err)
 {
@@ -78,6 +88,8 @@ static int send_stop(struct bx_box *b, struct bx_err *err)
     b->stop_sent = true;
     bx_timer_after(b->conn->timer, b->down_forced ? STOP_FORCED_DEADLINE : STOP_DEADLINE);
     bx_conn_flush(b->conn);
+    if (!b->down_forced) /* that is over in no time */
+        note_stopping(b);
     return 0;
 }
 

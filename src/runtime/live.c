@@ -159,7 +159,7 @@ static bool runs_elsewhere(struct bx_box *b)
 {
     struct bx_box_row row = {0};
     bool runs = bx_row_get(b->rt, b->id, &row, NULL) >= 0 &&
-                (row.state == BX_BOX_RUNNING || row.state == BX_BOX_PAUSED);
+                bx_state_active(row.state);
 
     bx_box_row_done(&row);
     return runs;

@@ -25,8 +25,6 @@
 /* What is left in tmp by a program that died; younger things may be just being made. */
 #define TMP_AGE_S 600
 
-#define ACTIVE_STATES (1u << BX_BOX_RUNNING | 1u << BX_BOX_STOPPING | 1u << BX_BOX_PAUSED)
-
 struct bx_settle {
     struct bx_box *box;
     int start_fd, lock_fd;
@@ -40,7 +38,7 @@ int bx_settle_row(struct CBoxliteRuntime *rt, struct bx_box_row *row, int dir_fd
     struct bx_exit_record record;
     int r;
 
-    if (!(ACTIVE_STATES & 1u << row->state))
+    if (!bx_state_active(row->state))
         return 0;
     change.state = BX_BOX_STOPPED;
     change.pid = 0;
@@ -59,7 +57,7 @@ int bx_settle_row(struct CBoxliteRuntime *rt, struct bx_box_row *row, int dir_fd
     } else {
         change.message = "the host was restarted";
     }
-    r = bx_store_box_change(rt->store, row->id, ACTIVE_STATES, &change, err);
+    r = bx_store_box_change(rt->store, row->id, bx_state_before(change.state), &change, err);
     if (r >= 0)
         row->state = change.state;
     return r;
@@ -95,7 +93,7 @@ bool bx_repair_row(struct CBoxliteRuntime *rt, struct bx_box_row *row)
 {
     bx_cleanup_close int dir_fd = -1, start_fd = -1, lock_fd = -1;
 
-    if (!(ACTIVE_STATES & 1u << row->state))
+    if (!bx_state_active(row->state))
         return false;
     dir_fd = openat(rt->boxes_fd, row->id, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir_fd >= 0) {
@@ -208,7 +206,7 @@ static void settle_finish(struct bx_settle *s)
         return;
     }
     if (r == 0) {
-        remove = remove || ((ACTIVE_STATES & 1u << row.state) && !b->restart_ops.first &&
+        remove = remove || (bx_state_active(row.state) && !b->restart_ops.first &&
                             bx_options_remove_on_stop(b->options));
         r = bx_settle_row(b->rt, &row, b->dir_fd, &err);
     }
@@ -271,7 +269,7 @@ static void settle_on_lock(void *ud, int fd, const struct bx_err *err)
 static bool another_run(struct bx_box *b)
 {
     struct bx_box_row row = {0};
-    bool other = bx_store_box_get(b->rt->store, b->id, &row, NULL) >= 0 && (ACTIVE_STATES & 1u << row.state) &&
+    bool other = bx_store_box_get(b->rt->store, b->id, &row, NULL) >= 0 && bx_state_active(row.state) &&
                  row.pid != 0 && b->info.shim_pid != 0 && (uint32_t)row.pid != b->info.shim_pid;
 
     bx_box_row_done(&row);

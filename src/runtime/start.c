@@ -719,7 +719,7 @@ int bx_start_done(struct bx_box *b, struct bx_err *err)
     change.message = "";
     change.boot_id = b->rt->boot_id;
     change.engine = b->info.engine;
-    r = bx_store_box_change(b->rt->store, b->id, ~0u, &change, err);
+    r = bx_store_box_change(b->rt->store, b->id, bx_state_before(BX_BOX_RUNNING), &change, err);
     if (b->start->image_wanted)
         bx_template_behind(b->rt, &b->start->machine, b->start->disk);
     bx_start_free(b->start);

@@ -141,6 +141,35 @@ static void a_box_that_is_not_to_be_resumed_is_started_by_start_only(void **stat
     boxlite_box_free(box);
 }
 
+static void a_box_that_takes_its_time_to_stop_is_stopping_for_everybody(void **state)
+{
+    CBoxliteRuntime *rt = *state, *other = open_runtime(home_path);
+    CBoxliteOptions *o = options_of(IMAGE, "slow");
+    const char *cmd[] = {"sh", "-c", "trap 'while [ ! -e /go ]; do :; done; exit 4' TERM; echo ready > /ready; "
+                                     "while :; do sleep 0.1; done"};
+    struct answer a = {0}, stop = {0}, again_ = {0};
+    CBoxHandle *box, *there;
+
+    boxlite_options_set_cmd(o, cmd, 3);
+    boxlite_options_set_memory(o, 256);
+    box = make_box(rt, o);
+    plain(rt, boxlite_start_box(box, on_plain, &a, NULL), &a, Ok);
+    expect(rt, box, "while [ ! -e /ready ]; do :; done", "");
+    there = again(other, "slow");
+    assert_fact(other, there, "status", "running");
+    boxlite_stop_box(box, on_plain, &stop, NULL);
+    assert_fact(other, there, "status", "stopping");
+    plain(other, boxlite_remove(other, "slow", 0, on_plain, &again_, NULL), &again_, InvalidState);
+    DRAIN_UNTIL(rt, stop.done); /* its grace is over */
+    ASSERT_ANSWER(stop, Ok);
+    assert_fact(other, there, "status", "stopped");
+    plain(other, boxlite_start_box(there, on_plain, &a, NULL), &a, Ok);
+    assert_fact(other, there, "status", "running");
+    boxlite_box_free(there);
+    boxlite_box_free(box);
+    boxlite_runtime_free(other);
+}
+
 /* ---- figures ---- */
 
 struct metrics {
@@ -228,6 +257,7 @@ int main(void)
         V(a_main_process_runs_again_after_a_restart),
         V(a_detached_box_stays_detached_when_another_program_restarts_it),
         V(a_box_that_is_not_to_be_resumed_is_started_by_start_only),
+        V(a_box_that_takes_its_time_to_stop_is_stopping_for_everybody),
         V(metrics_are_of_this_machine_and_seen_by_every_program),
         V(memory_of_the_workload_is_counted_apart_from_the_hosts),
     };
