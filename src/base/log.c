@@ -36,6 +36,11 @@ void bx_log_setup(int fd, const char *program, enum bx_log_level level)
     snprintf(logger.program, sizeof(logger.program), "%s", program);
 }
 
+int bx_log_fd(void)
+{
+    return logger.fd;
+}
+
 static void log_text(enum bx_log_level level, unsigned dropped, const char *fmt, va_list ap)
     __attribute__((format(printf, 3, 0)));
 

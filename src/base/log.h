@@ -14,6 +14,8 @@ enum bx_log_level { BX_LOG_ERROR, BX_LOG_WARN, BX_LOG_INFO, BX_LOG_DEBUG };
 
 /* Where lines go (default: descriptor 2), who writes them, and the highest level that is written. */
 void bx_log_setup(int fd, const char *program, enum bx_log_level level);
+/* Where the lines go, for a program that is started to write there too. */
+int bx_log_fd(void);
 
 void bx_log(enum bx_log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 #define bx_error(...) bx_log(BX_LOG_ERROR, __VA_ARGS__)

@@ -79,6 +79,12 @@ static int is_module(const struct dirent *d)
     return bx_ends_with(d->d_name, ".ko");
 }
 
+/* Makes no interface by itself: that is for Start to say. */
+static const char *module_options(const char *name)
+{
+    return bx_ends_with(name, "-dummy.ko") ? "numdummies=0" : "";
+}
+
 static int load_module(const char *name, struct bx_err *err)
 {
     char path[512];
@@ -88,7 +94,7 @@ static int load_module(const char *name, struct bx_err *err)
     fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return bx_fail(err, BX_EENGINE, errno, "open %s", path);
-    if (syscall(SYS_finit_module, fd, "", 0) < 0 && errno != EEXIST)
+    if (syscall(SYS_finit_module, fd, module_options(name), 0) < 0 && errno != EEXIST)
         r = bx_fail(err, BX_EENGINE, errno, "load %s", path);
     bx_close(fd);
     return r;

@@ -134,7 +134,16 @@ static void on_relay_moved(struct bx_relay *r)
         bx_timer_after(c->timer, SILENCE_NS);
 }
 
-static const struct bx_relay_ops relay_ops = {.failed = on_relay_failed, .moved = on_relay_moved};
+static void on_relay_over(struct bx_relay *r)
+{
+    struct bx_connection *c = (struct bx_connection *)r;
+
+    if (c->closed)
+        conn_free(c);
+}
+
+static const struct bx_relay_ops relay_ops = {
+    .failed = on_relay_failed, .moved = on_relay_moved, .over = on_relay_over};
 
 /* --- outward --- */
 
@@ -284,7 +293,9 @@ void bx_connections_message(struct bx_connections *cs, uint16_t type, uint32_t s
     } else if (type == BX_MSG_CREDIT) {
         bx_relay_credit(&c->relay, payload, len);
     } else if (type == BX_MSG_CLOSE) {
-        conn_free(c); /* in order when both directions have ended, else with a reset */
+        c->closed = true;
+        if (!c->relay.in_eof || !c->relay.out_eof || bx_relay_over(&c->relay))
+            conn_free(c); /* with a reset, unless both directions have ended */
     } else {
         bx_connection_fail(c, EPROTO, "not a message of a connection");
     }

@@ -50,6 +50,7 @@ struct bx_connection {
     enum bx_connection_state state;
     bool outward;
     bool answered; /* outward: Connected, or Error, has come */
+    bool closed;   /* by the host, in order: it goes when the program has read everything */
     struct bx_flow flow;
     struct bx_source *timer; /* of what does not last: waiting, silence */
     uint8_t packet[BX_CONNECTION_PACKET]; /* the held one; headers of one, for datagrams */

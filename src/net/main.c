@@ -35,6 +35,7 @@ static int run_jailed(void)
 
 int main(int argc, char **argv)
 {
+    bx_log_setup(2, "boxlite-net", BX_LOG_INFO);
     if (argc == 1)
         return outer_run();
     if (argc == 2 && bx_streq(argv[1], "--jailed"))

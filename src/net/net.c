@@ -94,11 +94,14 @@ void flow_free(struct flow *f)
     free(f);
 }
 
-static void say_close(struct flow *f)
+/* In order: behind what was sent before. Otherwise the box sees a reset, whatever was still on the way. */
+static void say_close(struct flow *f, bool in_order)
 {
     boxlite_Close msg = boxlite_Close_init_zero;
+    struct bx_link *l = f->relay.all->link;
 
-    bx_relays_told(&f->net->relays, bx_msg_send(f->relay.all->link, BX_MSG_CLOSE, f->relay.stream, &msg, NULL));
+    bx_relays_told(&f->net->relays, in_order ? bx_msg_send_ordered(l, BX_MSG_CLOSE, f->relay.stream, &msg, NULL)
+                                             : bx_msg_send(l, BX_MSG_CLOSE, f->relay.stream, &msg, NULL));
 }
 
 void flow_fail(struct flow *f, enum bx_code code, int sys_errno, const char *what)
@@ -110,7 +113,14 @@ void flow_fail(struct flow *f, enum bx_code code, int sys_errno, const char *wha
     if (f->kind == FLOW_OUT && !f->open)
         bx_relays_told(&f->net->relays, bx_msg_send_error(f->relay.all->link, f->relay.stream, 0, &err));
     else
-        say_close(f);
+        say_close(f, false);
+    net_touch(f->net);
+    flow_free(f);
+}
+
+static void flow_close(struct flow *f)
+{
+    say_close(f, true);
     net_touch(f->net);
     flow_free(f);
 }
@@ -118,7 +128,7 @@ void flow_fail(struct flow *f, enum bx_code code, int sys_errno, const char *wha
 static void on_silence(struct bx_source *s, void *ud)
 {
     (void)s;
-    flow_fail(ud, BX_ENETWORK, ETIMEDOUT, "nothing more came");
+    flow_close(ud);
 }
 
 void flow_open(struct flow *f, int fd)
@@ -179,11 +189,7 @@ static void on_relay_moved(struct bx_relay *r)
 
 static void on_relay_over(struct bx_relay *r)
 {
-    struct flow *f = (struct flow *)r;
-
-    say_close(f);
-    net_touch(f->net);
-    flow_free(f);
+    flow_close((struct flow *)r);
 }
 
 static const struct bx_relay_ops relay_ops = {
@@ -279,7 +285,7 @@ static int on_guest_eof(struct bx_link *l, uint32_t stream, unsigned lane, struc
     if (!f)
         return 0;
     if (f->kind == FLOW_NAMES)
-        flow_fail(f, BX_OK, 0, "done");
+        flow_close(f);
     else if (f->peeking && bx_buf_len(&f->relay.pending) > 0)
         flow_refuse(f, "it ended before it told whom it asks for");
     else

@@ -317,7 +317,7 @@ static void tell_failure(const struct bx_err *why)
     size_t len;
 
     bx_str_printable(ready.message, sizeof(ready.message), why->msg, strlen(why->msg));
-    bx_link_init(&link, NULL, NULL, BX_FRAME_PAYLOAD_MAX);
+    bx_link_init(&link, NULL, NULL, 2 * BX_FRAME_PAYLOAD_MAX);
     if (bx_msg_send(&link, BX_MSG_NET_READY, 0, &ready, NULL) == 0 && bx_link_output(&link, &data, &len))
         (void)bx_write_full(NET_SHIM_FD, data, len);
     bx_link_done(&link);

@@ -138,7 +138,7 @@ static int spawn(struct box *b, int guest, int link, struct bx_err *err)
 {
     char *const argv[] = {b->plan->net_program, NULL};
     bx_cleanup_close int plan = bx_memfd_sealed("net-plan", b->plan->net_plan, strlen(b->plan->net_plan));
-    const struct bx_spawn_fd fds[] = {{2, 2}, {guest, FD_GUEST}, {link, FD_SHIM}, {plan, FD_PLAN}};
+    const struct bx_spawn_fd fds[] = {{bx_log_fd(), 2}, {guest, FD_GUEST}, {link, FD_SHIM}, {plan, FD_PLAN}};
     struct bx_spawn s = {.path = b->plan->net_program, .argv = argv, .fds = fds, .n_fds = BX_ARRAY_SIZE(fds)};
     int pidfd;
 

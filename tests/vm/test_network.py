@@ -1,0 +1,403 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The network of a box, against a world of the test's own (tests/lib/world.py): every allowed path works, every denied path is shown
+denied; published ports; what happens when things end or die."""
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import boxtest
+import world
+from boxtest import wait_for
+
+IMAGE = "python:test"
+
+# What runs in the box: each line of its stdin is an expression, whose value it prints.
+CLIENT = r"""
+import hashlib, json, os, socket, ssl, sys, time, urllib.request
+def tcp(host, port, timeout=10):
+    try:
+        s = socket.create_connection((host, port), timeout)
+        return s
+    except OSError as e:
+        return type(e).__name__ + " " + os.strerror(e.errno) if e.errno and e.errno > 0 else type(e).__name__ + " " + str(e)
+def connect(host, port, timeout=10):
+    s = tcp(host, port, timeout)
+    if isinstance(s, str): return s
+    s.close()
+    return "connected"
+def get(url, timeout=20):
+    try:
+        return urllib.request.urlopen(url, timeout=timeout).read().decode()
+    except Exception as e:
+        return type(e).__name__ + " " + str(getattr(e, "reason", e))
+def resolve(name):
+    try: return sorted({i[4][0] for i in socket.getaddrinfo(name, 80)})
+    except OSError as e: return str(e)
+def raw_get(host, port, name):
+    s = tcp(host, port)
+    if isinstance(s, str): return s
+    try:
+        s.sendall(b"GET / HTTP/1.1\r\nHost: " + name.encode() + b"\r\nConnection: close\r\n\r\n")
+        return s.recv(4096).decode().split("\r\n")[0] or "closed"
+    except OSError as e: return os.strerror(e.errno)
+def tls(host, name, ca):
+    c = ssl.create_default_context(cadata=ca)
+    s = tcp(host, 443)
+    if isinstance(s, str): return s
+    try:
+        t = c.wrap_socket(s, server_hostname=name)
+        t.sendall(b"GET / HTTP/1.1\r\nHost: " + name.encode() + b"\r\nConnection: close\r\n\r\n")
+        return t.recv(4096).decode().split("\r\n")[0]
+    except OSError as e: return type(e).__name__
+def udp(host, port, data=b"x", timeout=3, server=None):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(timeout)
+    try:
+        s.connect((host, port)); s.send(data)
+        return s.recv(65536).decode(errors="replace")
+    except OSError as e: return type(e).__name__ + " " + (os.strerror(e.errno) if e.errno else "")
+def query(server, name, kind, tcp_=False):
+    q = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00" + b"".join(bytes([len(l)]) + l.encode() for l in name.split(".")) + bytes([0, 0, kind, 0, 1])
+    if tcp_:
+        s = socket.create_connection((server, 53), 5); s.sendall(len(q).to_bytes(2, "big") + q); a = s.recv(4096)[2:]
+    else:
+        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(8); s.sendto(q, (server, 53)); a = s.recv(4096)
+    return [a[3] & 15, int.from_bytes(a[6:8], "big"), a[12 + len(q) - 12:].decode(errors="replace")]
+def reverse(n):
+    s = socket.create_connection(("web.example", 9), 10)
+    data = os.urandom(n); s.sendall(data); s.shutdown(socket.SHUT_WR)
+    got = b""
+    while True:
+        d = s.recv(65536)
+        if not d: return got == data[::-1]
+        got += d
+def big():
+    h = hashlib.sha256(); r = urllib.request.urlopen("http://web.example/big", timeout=60)
+    while True:
+        d = r.read(1 << 20)
+        if not d: return h.hexdigest()
+        h.update(d)
+def many(n, at_once):
+    done = 0
+    while done < n:
+        socks = [socket.create_connection(("198.51.100.10", 22), 30) for _ in range(min(at_once, n - done))]
+        for i, s in enumerate(socks):
+            s.sendall(b"%d\n" % i)
+        for i, s in enumerate(socks):
+            want = b"hello, who is there?\n%d\n" % i; got = b""
+            while len(got) < len(want):
+                d = s.recv(4096)
+                if not d: return "short"
+                got += d
+            if got != want: return repr(got)
+            s.close()
+        done += len(socks)
+    return done
+def ping(addr):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP); s.settimeout(2)
+    try:
+        s.sendto(b"\x08\x00\x00\x00\x00\x01\x00\x01", (addr, 1)); s.recv(100); return "answer"
+    except OSError as e: return type(e).__name__
+for line in sys.stdin:
+    try: v = eval(line)
+    except Exception as e: v = "raised " + repr(e)
+    print(json.dumps(v), flush=True)
+"""
+
+
+class Box:
+    """A box with the client in it."""
+
+    def __init__(self, home, name, *options):
+        self.home, self.name = home, name
+        self.process = home.popen("run", "-i", "--name", name, *options, IMAGE, "python3", "-c", CLIENT, stdin=subprocess.PIPE)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *why):
+        self.process.kill()
+        self.process.wait()
+        self.home.run("rm", "-f", self.name)
+
+    def __call__(self, expression):
+        self.process.stdin.write(expression.encode() + b"\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        assert line, (expression, self.process.stderr.read()[-2000:])
+        return json.loads(line)
+
+    def log(self):
+        box = next(b["ID"] for b in self.home.boxes() if b["Names"] == self.name)
+        with open(f"{self.home.path}/boxes/{box}/shim.log", encoding="utf-8") as f:
+            return f.read()
+
+
+def make_home():
+    home = boxtest.Home()
+    home.ok("load", boxtest.python_image(), "--name", IMAGE)
+    home.ok("run", "--rm", IMAGE, "true")  # what a first start makes
+    return home
+
+
+REFUSED = "ConnectionRefusedError Connection refused"
+DENIED = "OSError No route to host"
+
+
+# --- without rules ---
+
+def test_without_rules_a_box_reaches_the_world_and_not_what_is_guarded(home):
+    with Box(home, "open") as box:
+        assert box("get('http://web.example/')").startswith("web.example 203.0.113.1")
+        assert box("get('http://198.51.100.12/')").startswith("198.51.100.12")
+        assert box("resolve('web.example')") == ["198.51.100.10"]
+        assert box("connect('198.51.100.10', 81)") == REFUSED  # the server's own answer
+        assert box("connect('198.51.100.200', 80)") == DENIED  # unreachable for the host too
+        assert "imed out" in box("connect('198.51.100.99', 80) and get('http://deaf.example/', 2)")
+        for addr in ("169.254.169.254", "100.100.100.200", "10.77.0.2", "203.0.113.1", "10.77.0.1", "224.0.0.1"):
+            assert box(f"connect('{addr}', 80)") in (DENIED, "OSError Network is unreachable"), addr
+        assert box("connect('192.168.127.254', 80)") == DENIED
+        assert box("connect('127.0.0.1', 80)") == REFUSED  # the box's own
+        assert box("connect('::1', 80)").startswith("ConnectionRefused")
+        assert "unreachable" in box("connect('2001:db8::1', 80)")
+        log = box.log()
+        assert "tcp to 169.254.169.254:80 was refused: link-local, cloud metadata" in log, log
+
+
+def test_a_name_never_leads_to_a_guarded_address(home):
+    with Box(home, "rebind") as box:
+        assert box("resolve('rebind.example')") == ["0.0.0.0"]
+        assert box("resolve('metadata.example')") == ["0.0.0.0"]
+        assert box("resolve('private.example')") == ["0.0.0.0"]
+        assert box("resolve('mixed.example')") == ["198.51.100.10"]
+
+
+# --- names ---
+
+def test_names_are_answered_over_udp_and_tcp(home):
+    with Box(home, "names") as box:
+        assert box("query('192.168.127.1', 'web.example', 1)")[:2] == [0, 1]
+        assert box("query('192.168.127.1', 'web.example', 1, True)")[:2] == [0, 1]
+        answer = box("query('192.168.127.1', 'web.example', 28)")
+        assert answer[:2] == [0, 0], answer  # no IPv6: nobody waits for it
+        assert box("query('192.168.127.1', 'web.example', 16)")[1] == 1
+        assert box("query('192.168.127.1', 'missing.example', 1)")[0] == 3
+        assert "Name or service" in box("resolve('missing.example')")
+
+
+def test_the_hosts_name_server_is_followed_when_it_changes(home):
+    with Box(home, "follow") as box:
+        home.world.resolv("198.51.100.77")  # nobody
+        wait_for(lambda: box("query('192.168.127.1', 'web.example', 1)")[0] == 2, "no name server")
+        home.world.resolv(world.OTHER_DNS)
+        wait_for(lambda: box("query('192.168.127.1', 'other.example', 1)")[:2] == [0, 1], "the other name server")
+        home.world.resolv(world.DNS)
+
+
+# --- with rules ---
+
+def test_with_rules_only_what_they_name_is_reached(home):
+    with Box(home, "rules", "--allow-net", "web.example", "--allow-net", "*.wild.example", "--allow-net", "192.0.2.0/24:80",
+             "--allow-net", "asked.example") as box:
+        assert box("get('http://web.example/')").startswith("web.example")
+        assert box("get('http://a.wild.example/')").startswith("a.wild.example")
+        assert box("get('http://192.0.2.7/')").startswith("192.0.2.7")
+        assert box("connect('192.0.2.7', 81)") == DENIED
+        assert box("resolve('denied.example')") == ["0.0.0.0"]
+        assert box("resolve('wild.example')") == ["0.0.0.0"]
+        assert box("connect('198.51.100.12', 80)") == DENIED  # an address that no name has led to
+        assert box("udp('192.0.2.7', 7)").startswith(("TimeoutError", "OSError No route"))  # the rule is for port 80
+        assert box("udp('198.51.100.53', 53)") == "OSError No route to host"  # another resolver
+        assert "denied.example" not in box("query('192.168.127.1', 'asked.example', 16)")[2]  # never left the host
+        assert "refused" in box("get('http://web.example/redirect')").lower() or "route" in box("get('http://web.example/redirect')")
+        assert "the name denied.example was refused: no rule allows it" in box.log()
+
+
+def test_an_allowed_name_is_held_to_what_the_connection_asks_for(home):
+    with open(os.path.join(home.world.folder, "ca.pem"), encoding="ascii") as f:
+        ca = f.read()
+    with Box(home, "sni", "--allow-net", "web.example:80", "--allow-net", "secure.example:443") as box:
+        assert box("resolve('web.example')") == ["198.51.100.10"]
+        assert box("raw_get('198.51.100.10', 80, 'web.example')") == "HTTP/1.1 200 OK"
+        assert "reset" in box("raw_get('198.51.100.10', 80, 'two.example')")
+        assert "reset" in box("raw_get('198.51.100.10', 80, 'secure.example')")  # allowed, but not here
+        assert box("connect('198.51.100.10', 8080)") == DENIED
+        assert box("resolve('secure.example')") == ["198.51.100.11"]
+        assert box(f"tls('198.51.100.11', 'secure.example', {ca!r})") == "HTTP/1.1 200 OK"
+        assert box(f"tls('198.51.100.11', 'fronted.example', {ca!r})") == "ConnectionResetError"
+        assert "it asks for another name" in box.log()
+
+
+def test_a_server_that_speaks_first_is_heard(home):
+    with Box(home, "talker", "--allow-net", "web.example") as box:
+        assert box("resolve('web.example')") == ["198.51.100.10"]
+        assert box("tcp('web.example', 22).recv(100).decode()") == "hello, who is there?\n"
+
+
+def test_a_guarded_address_is_reached_by_a_rule_of_its_own(home):
+    with Box(home, "guarded", "--allow-net", "10.77.0.0/24", "--allow-net", "169.254.169.254") as box:
+        assert box("get('http://10.77.0.2/')").startswith("10.77.0.2")
+        assert box("get('http://169.254.169.254/')").startswith("169.254.169.254")
+        assert box("connect('198.51.100.10', 80)") == DENIED
+
+
+def test_the_host_is_reached_by_name_when_a_rule_allows_it(home):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with Box(home, "tohost", "--allow-net", f"host.boxlite.internal:{port}") as box:
+            assert box("resolve('host.boxlite.internal')") == ["192.168.127.254"]
+            assert box(f"connect('host.boxlite.internal', {port})") == "connected"
+            assert box(f"connect('host.boxlite.internal', {port + 1 if port < 65535 else 1})") == DENIED
+
+
+# --- off ---
+
+def test_a_box_without_a_network_has_only_loopback(home):
+    with Box(home, "off", "--network", "disabled") as box:
+        assert box("sorted(os.listdir('/sys/class/net'))") == ["lo"]
+        assert box("connect('198.51.100.10', 80)") == "OSError Network is unreachable"
+        assert box("connect('192.168.127.1', 53)") == "OSError Network is unreachable"
+        assert "resolution" in box("resolve('web.example')")
+
+
+# --- other protocols ---
+
+def test_datagrams_go_and_come(home):
+    with Box(home, "udp") as box:
+        assert box("udp('192.0.2.7', 7, b'abc')") == "echo abc"
+        assert box("udp('198.51.100.10', 7, b'x' * 1400)") == "echo " + "x" * 1400
+        assert box("udp('169.254.169.254', 7)") == "OSError No route to host"
+
+
+def test_only_the_gateway_answers_a_ping(home):
+    with Box(home, "ping") as box:
+        assert box("ping('192.168.127.1')") == "answer"
+        assert box("ping('198.51.100.10')") != "answer"
+        assert box("ping('169.254.169.254')") != "answer"
+
+
+# --- much, and ends ---
+
+def test_each_direction_ends_by_itself(home):
+    with Box(home, "half") as box:
+        answer = box("reverse(1)")
+        assert answer is True, answer
+        assert box("reverse(3000000)") is True
+
+
+def test_a_large_download_is_whole(home):
+    with Box(home, "big") as box:
+        assert box("big()") == world.big_digest()
+
+
+def test_a_thousand_connections_and_two_hundred_at_once(home):
+    with Box(home, "many") as box:
+        assert box("many(1000, 50)") == 1000
+        assert box("many(200, 200)") == 200
+
+
+# --- published ports ---
+
+SERVER = ("import socket\ns = socket.create_server(('127.0.0.1', 8000))\nu = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.bind(('0.0.0.0', 9000))\n"
+          "import threading\ndef echo():\n  while True:\n    d, a = u.recvfrom(65536); u.sendto(b'udp ' + d, a)\n"
+          "threading.Thread(target=echo, daemon=True).start()\nprint('up', flush=True)\n"
+          "while True:\n  c, _ = s.accept(); c.sendall(b'hi ' + c.recv(100)); c.close()\n")
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        return s.getsockname()[1]
+
+
+def test_published_ports_reach_what_listens_on_the_boxes_loopback(home):
+    port, udp_port = free_port(), free_port()
+    p = home.popen("run", "--name", "srv", "-p", f"{port}:8000", "-p", f"{udp_port}:9000/udp", IMAGE, "python3", "-c", SERVER)
+    try:
+        assert p.stdout.readline() == b"up\n", p.stderr.read()
+        for i in range(20):
+            with socket.create_connection(("127.0.0.1", port), 10) as s:
+                s.sendall(b"%d" % i)
+                assert s.recv(100) == b"hi %d" % i
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as u:
+            u.settimeout(10)
+            u.connect(("127.0.0.1", udp_port))
+            for i in range(3):
+                u.send(b"%d" % i)
+                assert u.recv(100) == b"udp %d" % i
+        taken = home.run("run", "--rm", "-p", f"{port}:80", IMAGE, "true")
+        assert taken.code == 125 and f"127.0.0.1:{port}".encode() in taken.err and b"in use" in taken.err, taken
+        assert home.run("exec", "srv", "--", "true").code == 0
+    finally:
+        p.kill()
+        p.wait()
+        home.run("rm", "-f", "srv")
+    with socket.create_server(("127.0.0.1", port)):
+        pass  # it is free again
+
+
+# --- death ---
+
+def net_processes(home, name):
+    box = next(b["ID"] for b in home.boxes() if b["Names"] == name)
+    real = os.path.realpath(f"{home.path}/boxes/{box}")
+    shims = {pid for pid, comm in home.processes().items() if comm == "boxlite-shim" and
+             any(os.readlink(f"/proc/{pid}/fd/{fd}").startswith(real) for fd in os.listdir(f"/proc/{pid}/fd"))}
+    found, parents = {}, {}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
+                fields = f.read().rsplit(") ", 1)[1].split()
+            with open(f"/proc/{pid}/cmdline", "rb") as f:
+                found[int(pid)] = f.read()
+        except OSError:
+            continue
+        parents[int(pid)] = int(fields[1])
+
+    def below(pid):
+        while pid > 1:
+            pid = parents.get(pid, 0)
+            if pid in shims:
+                return True
+        return False
+    return [pid for pid, line in found.items() if b"boxlite-net\0--jailed" in line and below(pid)]
+
+
+def test_a_killed_boxlite_net_is_started_again_and_the_box_stays(home):
+    with Box(home, "killed") as box:
+        assert box("get('http://web.example/')").startswith("web.example")
+        box("globals().update(s=tcp('198.51.100.10', 22)) or s.recv(100).decode()")
+        before = net_processes(home, "killed")
+        assert before
+        for pid in before:
+            os.kill(pid, signal.SIGKILL)
+        assert "reset" in box("[s.settimeout(20)] and (lambda: s.recv(100))()").lower()
+        wait_for(lambda: box("get('http://web.example/')").startswith("web.example"), "the network is there again")
+
+
+def test_the_network_is_there_again_after_a_restart(home):
+    home.ok("run", "-d", "--name", "again", "--allow-net", "web.example", IMAGE, "sleep", "1000")
+    for _ in range(2):
+        r = home.ok("exec", "again", "--", "python3", "-c", "import urllib.request as u; print(u.urlopen('http://web.example/').read())")
+        assert b"web.example" in r.out
+        assert home.run("exec", "again", "--", "python3", "-c", "import socket; socket.create_connection(('198.51.100.12', 80))").code == 1
+        home.ok("stop", "again")
+        home.ok("start", "again")
+    home.ok("rm", "-f", "again")
+
+
+def test_what_contradicts_is_refused(home):
+    for options, why in ((("--network", "disabled", "--allow-net", "a.de"), b"exclude"), (("--network", "maybe"), b"neither"),
+                         (("--allow-net", "a b"), b"a b"), (("-p", "x"), b"--publish"), (("-p", "70000:1"), b"--publish"),
+                         (("-p", "1:2:3:4"), b"--publish"), (("--allow-net", "2001:db8::/32"), b"IPv6")):
+        r = home.run("run", "--rm", *options, IMAGE, "true")
+        assert r.code in (2, 125) and why in r.err, (options, r)
+
+
+if __name__ == "__main__":
+    world.enter(__file__)
+    with world.World() as w:
+        boxtest.Home.world = w
+        boxtest.main(globals(), make_home)
