@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * store.c - the database: opening, migrations, and the statements of boxes and images.
+ * store.c - the database: opening, migrations, transactions, and all statements (boxes.c and images.c use them).
  *
  * Theory of operation
  *
@@ -12,11 +12,10 @@
  *  Statements are prepared when needed and kept; each reads its row through one function, so the list of columns stands in one
  *  place per table.
  */
-#include "store/store.h"
+#include "store/priv.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +26,6 @@
 
 #define SCHEMA_MAJOR 1
 #define BUSY_MS 5000
-#define ROWS_MAX 1000000
 
 static const char *const migrations[] = {
     "CREATE TABLE box ("
@@ -63,24 +61,6 @@ static const char *const migrations[] = {
 };
 
 #define SCHEMA_VERSION (SCHEMA_MAJOR * 100 + (int)BX_ARRAY_SIZE(migrations))
-
-enum stmt {
-    BOX_INSERT,
-    BOX_GET,
-    BOX_BY_PREFIX,
-    BOX_LIST,
-    BOX_CHANGE,
-    BOX_DELETE,
-    BOX_PIN,
-    IMAGE_PUT,
-    IMAGE_GET,
-    IMAGE_LIST,
-    IMAGE_SET_DISK,
-    IMAGE_USED,
-    IMAGE_TAG,
-    IMAGE_DELETE,
-    STMT_COUNT
-};
 
 #define BOX_COLUMNS                                                                                          \
     "number, id, name, image, disk, options, state, pid, detached, created_ms, started_ms, stopped_ms,"     \
@@ -119,15 +99,7 @@ static const char *const statements[] = {
 };
 _Static_assert(BX_ARRAY_SIZE(statements) == STMT_COUNT, "one statement for each name");
 
-struct bx_store {
-    sqlite3 *db;
-    sqlite3_stmt *prepared[STMT_COUNT];
-    char *path;
-    bool durable; /* the transaction that is open */
-};
-
-/* A failing statement as an error: which file, what SQLite says, and what to do where that is known. */
-static int fail_db(struct bx_store *s, struct bx_err *err, const char *what)
+int store_fail(struct bx_store *s, struct bx_err *err, const char *what)
 {
     int rc = sqlite3_extended_errcode(s->db);
     const char *hint = "";
@@ -155,7 +127,7 @@ static int fail_db(struct bx_store *s, struct bx_err *err, const char *what)
 static int exec_sql(struct bx_store *s, const char *sql, const char *what, struct bx_err *err)
 {
     if (sqlite3_exec(s->db, sql, NULL, NULL, NULL) != SQLITE_OK)
-        return fail_db(s, err, what);
+        return store_fail(s, err, what);
     return 0;
 }
 
@@ -163,13 +135,13 @@ static int read_version(struct bx_store *s, int *ret, struct bx_err *err)
 {
     sqlite3_stmt *st = NULL;
     if (sqlite3_prepare_v2(s->db, "PRAGMA user_version", -1, &st, NULL) != SQLITE_OK)
-        return fail_db(s, err, "read the schema version");
+        return store_fail(s, err, "read the schema version");
     int rc = sqlite3_step(st);
     if (rc == SQLITE_ROW)
         *ret = sqlite3_column_int(st, 0);
     sqlite3_finalize(st);
     if (rc != SQLITE_ROW)
-        return fail_db(s, err, "read the schema version");
+        return store_fail(s, err, "read the schema version");
     if (*ret / 100 > SCHEMA_MAJOR)
         return bx_fail(err, BX_EDATABASE, 0,
                        "%s: written by a newer BoxLite (schema %d, this library reads up to %d.x): use that version, or "
@@ -229,7 +201,7 @@ int bx_store_open(const char *home, struct bx_store **ret, struct bx_err *err)
         return bx_fail(err, BX_EINTERNAL, ENOMEM, "open the database");
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_EXRESCODE | SQLITE_OPEN_NOMUTEX;
     if (sqlite3_open_v2(s->path, &s->db, flags, NULL) != SQLITE_OK)
-        return fail_db(s, err, "open");
+        return store_fail(s, err, "open");
     sqlite3_busy_timeout(s->db, BUSY_MS);
     sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     sqlite3_db_config(s->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
@@ -290,7 +262,7 @@ void bx_store_rollback(struct bx_store *s)
     s->durable = false;
 }
 
-static sqlite3_stmt *prepare(struct bx_store *s, enum stmt which, struct bx_err *err)
+sqlite3_stmt *store_prepare(struct bx_store *s, enum stmt which, struct bx_err *err)
 {
     sqlite3_stmt **st = &s->prepared[which];
     if (*st) {
@@ -299,413 +271,28 @@ static sqlite3_stmt *prepare(struct bx_store *s, enum stmt which, struct bx_err 
         return *st;
     }
     if (sqlite3_prepare_v3(s->db, statements[which], -1, SQLITE_PREPARE_PERSISTENT, st, NULL) != SQLITE_OK) {
-        fail_db(s, err, "prepare");
+        store_fail(s, err, "prepare");
         return NULL;
     }
     return *st;
 }
 
-/* Strings are copied by nobody: they outlive the step, and bindings are cleared before the next use. */
-static void bind_text(sqlite3_stmt *st, int i, const char *s)
+void store_bind_text(sqlite3_stmt *st, int i, const char *s)
 {
     if (s)
         sqlite3_bind_text(st, i, s, -1, SQLITE_STATIC);
 }
 
-static char *column_text(sqlite3_stmt *st, int i)
+char *store_column_text(sqlite3_stmt *st, int i)
 {
     const unsigned char *t = sqlite3_column_text(st, i);
     return t ? strdup((const char *)t) : NULL;
 }
 
-/* Ends a statement that gives no rows. */
-static int finish(struct bx_store *s, sqlite3_stmt *st, const char *what, struct bx_err *err)
+int store_finish(struct bx_store *s, sqlite3_stmt *st, const char *what, struct bx_err *err)
 {
     int rc = sqlite3_step(st);
-    int r = rc == SQLITE_DONE ? 0 : fail_db(s, err, what);
+    int r = rc == SQLITE_DONE ? 0 : store_fail(s, err, what);
     sqlite3_reset(st);
-    return r;
-}
-
-void bx_box_row_done(struct bx_box_row *row)
-{
-    char **strings[] = { &row->id, &row->name, &row->image, &row->disk, &row->options,
-                         &row->message, &row->boot_id, &row->engine };
-    for (size_t i = 0; i < BX_ARRAY_SIZE(strings); i++)
-        free(*strings[i]);
-    memset(row, 0, sizeof(*row));
-}
-
-void bx_box_rows_free(struct bx_box_row *rows, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        bx_box_row_done(&rows[i]);
-    free(rows);
-}
-
-static void read_box(sqlite3_stmt *st, struct bx_box_row *row)
-{
-    *row = (struct bx_box_row){
-        .number = sqlite3_column_int64(st, 0),
-        .id = column_text(st, 1),
-        .name = column_text(st, 2),
-        .image = column_text(st, 3),
-        .disk = column_text(st, 4),
-        .options = column_text(st, 5),
-        .state = sqlite3_column_int(st, 6),
-        .pid = sqlite3_column_int(st, 7),
-        .detached = sqlite3_column_int(st, 8) != 0,
-        .created_ms = sqlite3_column_int64(st, 9),
-        .started_ms = sqlite3_column_int64(st, 10),
-        .stopped_ms = sqlite3_column_int64(st, 11),
-        .has_exit = sqlite3_column_type(st, 12) != SQLITE_NULL,
-        .exit_code = sqlite3_column_int(st, 12),
-        .message = column_text(st, 13),
-        .boot_id = column_text(st, 14),
-        .engine = column_text(st, 15),
-    };
-}
-
-int bx_store_box_insert(struct bx_store *s, struct bx_box_row *row, struct bx_err *err)
-{
-    sqlite3_stmt *st = prepare(s, BOX_INSERT, err);
-    if (!st)
-        return -BX_EDATABASE;
-    bind_text(st, 1, row->id);
-    bind_text(st, 2, row->name);
-    bind_text(st, 3, row->image);
-    bind_text(st, 4, row->disk);
-    bind_text(st, 5, row->options);
-    sqlite3_bind_int(st, 6, row->state);
-    sqlite3_bind_int(st, 7, row->pid);
-    sqlite3_bind_int(st, 8, row->detached);
-    sqlite3_bind_int64(st, 9, row->created_ms);
-    bind_text(st, 10, row->boot_id);
-    int rc = sqlite3_step(st);
-    int r = 0;
-    if (rc == SQLITE_CONSTRAINT_UNIQUE)
-        r = bx_fail(err, BX_EEXISTS, 0, "box with name '%s' already exists", row->name ? row->name : row->id);
-    else if (rc != SQLITE_DONE)
-        r = fail_db(s, err, "create a box");
-    else
-        row->number = sqlite3_last_insert_rowid(s->db);
-    sqlite3_reset(st);
-    return r;
-}
-
-static int box_by_prefix(struct bx_store *s, const char *prefix, struct bx_box_row *ret, struct bx_err *err)
-{
-    if (strlen(prefix) < 4)
-        return bx_fail(err, BX_ENOTFOUND, 0, "no such box: %s", prefix);
-    sqlite3_stmt *st = prepare(s, BOX_BY_PREFIX, err);
-    if (!st)
-        return -BX_EDATABASE;
-    bind_text(st, 1, prefix);
-    int r;
-    int rc = sqlite3_step(st);
-    if (rc == SQLITE_DONE) {
-        r = bx_fail(err, BX_ENOTFOUND, 0, "no such box: %s", prefix);
-    } else if (rc != SQLITE_ROW) {
-        r = fail_db(s, err, "look up a box");
-    } else {
-        struct bx_box_row row;
-        read_box(st, &row);
-        r = sqlite3_step(st) == SQLITE_ROW
-                ? bx_fail(err, BX_ENOTFOUND, 0, "%s is the start of more than one box's id: give more of it", prefix)
-                : 0;
-        if (r == 0)
-            *ret = row;
-        else
-            bx_box_row_done(&row);
-    }
-    sqlite3_reset(st);
-    return r;
-}
-
-int bx_store_box_get(struct bx_store *s, const char *id_or_name, struct bx_box_row *ret, struct bx_err *err)
-{
-    sqlite3_stmt *st = prepare(s, BOX_GET, err);
-    if (!st)
-        return -BX_EDATABASE;
-    bind_text(st, 1, id_or_name);
-    int rc = sqlite3_step(st);
-    if (rc == SQLITE_ROW)
-        read_box(st, ret);
-    sqlite3_reset(st);
-    if (rc == SQLITE_ROW)
-        return 0;
-    return rc == SQLITE_DONE ? box_by_prefix(s, id_or_name, ret, err) : fail_db(s, err, "look up a box");
-}
-
-int bx_store_box_list(struct bx_store *s, struct bx_box_row **ret, size_t *ret_n, struct bx_err *err)
-{
-    sqlite3_stmt *st = prepare(s, BOX_LIST, err);
-    if (!st)
-        return -BX_EDATABASE;
-    struct bx_box_row *rows = NULL;
-    size_t n = 0, cap = 0;
-    int rc;
-    while ((rc = sqlite3_step(st)) == SQLITE_ROW && n < ROWS_MAX) {
-        if (n == cap) {
-            cap = cap ? cap * 2 : 16;
-            struct bx_box_row *more = reallocarray(rows, cap, sizeof(*rows));
-            if (!more) {
-                rc = SQLITE_NOMEM;
-                break;
-            }
-            rows = more;
-        }
-        read_box(st, &rows[n++]);
-    }
-    sqlite3_reset(st);
-    if (rc != SQLITE_DONE) {
-        bx_box_rows_free(rows, n);
-        return rc == SQLITE_NOMEM ? bx_fail(err, BX_EINTERNAL, ENOMEM, "list boxes") : fail_db(s, err, "list boxes");
-    }
-    *ret = rows;
-    *ret_n = n;
-    return 0;
-}
-
-static void bind_change(sqlite3_stmt *st, const char *id, unsigned from, const struct bx_box_change *c)
-{
-    bind_text(st, 1, id);
-    sqlite3_bind_int(st, 2, c->state);
-    sqlite3_bind_int(st, 3, c->pid);
-    sqlite3_bind_int64(st, 4, c->started_ms);
-    sqlite3_bind_int64(st, 5, c->stopped_ms);
-    sqlite3_bind_int(st, 6, c->set_exit);
-    if (c->has_exit)
-        sqlite3_bind_int(st, 7, c->exit_code);
-    bind_text(st, 8, c->disk);
-    bind_text(st, 9, c->message);
-    bind_text(st, 10, c->boot_id);
-    bind_text(st, 11, c->engine);
-    sqlite3_bind_int64(st, 12, from);
-}
-
-int bx_store_box_change(struct bx_store *s, const char *id, unsigned from, const struct bx_box_change *change,
-                        struct bx_err *err)
-{
-    sqlite3_stmt *st = prepare(s, BOX_CHANGE, err);
-    if (!st)
-        return -BX_EDATABASE;
-    bind_change(st, id, from, change);
-    int r = finish(s, st, "change a box", err);
-    if (r < 0)
-        return r;
-    if (sqlite3_changes(s->db) > 0)
-        return 0;
-    struct bx_box_row row;
-    r = bx_store_box_get(s, id, &row, err);
-    if (r < 0)
-        return r;
-    int state = row.state;
-    bx_box_row_done(&row);
-    return bx_fail(err, BX_ESTATE, 0, "box %s is in state %d, which does not allow this", id, state);
-}
-
-int bx_store_box_delete(struct bx_store *s, const char *id, struct bx_err *err)
-{
-    sqlite3_stmt *st = prepare(s, BOX_DELETE, err);
-    if (!st)
-        return -BX_EDATABASE;
-    bind_text(st, 1, id);
-    int r = finish(s, st, "remove a box", err);
-    if (r == 0 && sqlite3_changes(s->db) == 0)
-        return bx_fail(err, BX_ENOTFOUND, 0, "no such box: %s", id);
-    return r;
-}
-
-static int set_pin(struct bx_store *s, const char *id, const char *disk, struct bx_err *err)
-{
-    sqlite3_stmt *st = prepare(s, BOX_PIN, err);
-    if (!st)
-        return -BX_EDATABASE;
-    bind_text(st, 1, id);
-    bind_text(st, 2, disk);
-    int r = finish(s, st, "note a box's disk", err);
-    if (r == 0 && sqlite3_changes(s->db) == 0)
-        return bx_fail(err, BX_ENOTFOUND, 0, "no such box: %s", id);
-    return r;
-}
-
-static int pin_in_transaction(struct bx_store *s, const char *id, const char *disk, const char *manifest_digest,
-                              int64_t now_ms, struct bx_err *err)
-{
-    struct bx_box_row row = { 0 };
-    int r = bx_store_box_get(s, id, &row, err);
-    bool pinned = r == 0 && row.disk && bx_streq(row.disk, disk);
-    bx_box_row_done(&row);
-    struct bx_err why = BX_ERR_INIT;
-    if (r < 0)
-        return r;
-    if (manifest_digest)
-        r = bx_store_image_used(s, manifest_digest, now_ms, &why);
-    if (pinned && (r == 0 || r == -BX_ENOTFOUND)) /* it stands on its disk, named by an image or not */
-        return 0;
-    if (r == 0)
-        return set_pin(s, id, disk, err);
-    if (err)
-        *err = why;
-    return r == -BX_ENOTFOUND ? bx_fail(err, BX_EIMAGE, 0, "the image was removed meanwhile: %s", manifest_digest) : r;
-}
-
-int bx_store_box_pin(struct bx_store *s, const char *id, const char *disk, const char *manifest_digest, int64_t now_ms,
-                     struct bx_err *err)
-{
-    int r = bx_store_begin(s, err);
-    if (r < 0)
-        return r;
-    r = pin_in_transaction(s, id, disk, manifest_digest, now_ms, err);
-    if (r == 0)
-        return bx_store_commit(s, err);
-    bx_store_rollback(s);
-    return r;
-}
-
-void bx_image_row_done(struct bx_image_row *row)
-{
-    free(row->reference);
-    free(row->manifest_digest);
-    free(row->config_digest);
-    free(row->disk);
-    free(row->manifest);
-    memset(row, 0, sizeof(*row));
-}
-
-void bx_image_rows_free(struct bx_image_row *rows, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        bx_image_row_done(&rows[i]);
-    free(rows);
-}
-
-static void read_image(sqlite3_stmt *st, struct bx_image_row *row)
-{
-    *row = (struct bx_image_row){
-        .reference = column_text(st, 0),
-        .manifest_digest = column_text(st, 1),
-        .config_digest = column_text(st, 2),
-        .disk = column_text(st, 3),
-        .manifest = column_text(st, 4),
-        .layer_count = sqlite3_column_int(st, 5),
-        .cached_ms = sqlite3_column_int64(st, 6),
-        .size = (uint64_t)sqlite3_column_int64(st, 7),
-        .used_ms = BX_MAX(sqlite3_column_int64(st, 6), sqlite3_column_int64(st, 8)),
-    };
-}
-
-int bx_store_image_put(struct bx_store *s, const struct bx_image_row *row, struct bx_err *err)
-{
-    sqlite3_stmt *st = prepare(s, IMAGE_PUT, err);
-    if (!st)
-        return -BX_EDATABASE;
-    bind_text(st, 1, row->reference);
-    bind_text(st, 2, row->manifest_digest);
-    bind_text(st, 3, row->config_digest);
-    bind_text(st, 4, row->disk);
-    bind_text(st, 5, row->manifest);
-    sqlite3_bind_int(st, 6, row->layer_count);
-    sqlite3_bind_int64(st, 7, row->cached_ms);
-    sqlite3_bind_int64(st, 8, (sqlite3_int64)row->size);
-    return finish(s, st, "store an image", err);
-}
-
-int bx_store_image_get(struct bx_store *s, const char *reference, struct bx_image_row *ret, struct bx_err *err)
-{
-    sqlite3_stmt *st = prepare(s, IMAGE_GET, err);
-    if (!st)
-        return -BX_EDATABASE;
-    bind_text(st, 1, reference);
-    int rc = sqlite3_step(st);
-    if (rc == SQLITE_ROW)
-        read_image(st, ret);
-    sqlite3_reset(st);
-    if (rc == SQLITE_ROW)
-        return 0;
-    return rc == SQLITE_DONE ? bx_fail(err, BX_ENOTFOUND, 0, "no such image: %s", reference)
-                             : fail_db(s, err, "look up an image");
-}
-
-int bx_store_image_list(struct bx_store *s, struct bx_image_row **ret, size_t *ret_n, struct bx_err *err)
-{
-    sqlite3_stmt *st = prepare(s, IMAGE_LIST, err);
-    if (!st)
-        return -BX_EDATABASE;
-    struct bx_image_row *rows = NULL;
-    size_t n = 0;
-    int rc;
-    while ((rc = sqlite3_step(st)) == SQLITE_ROW && n < ROWS_MAX) {
-        struct bx_image_row *more = reallocarray(rows, n + 1, sizeof(*rows));
-        if (!more) {
-            rc = SQLITE_NOMEM;
-            break;
-        }
-        rows = more;
-        read_image(st, &rows[n++]);
-    }
-    sqlite3_reset(st);
-    if (rc != SQLITE_DONE) {
-        bx_image_rows_free(rows, n);
-        return rc == SQLITE_NOMEM ? bx_fail(err, BX_EINTERNAL, ENOMEM, "list images") : fail_db(s, err, "list images");
-    }
-    *ret = rows;
-    *ret_n = n;
-    return 0;
-}
-
-int bx_store_image_set_disk(struct bx_store *s, const char *manifest_digest, const char *disk, struct bx_err *err)
-{
-    sqlite3_stmt *st = prepare(s, IMAGE_SET_DISK, err);
-    if (!st)
-        return -BX_EDATABASE;
-    bind_text(st, 1, manifest_digest);
-    bind_text(st, 2, disk);
-    return finish(s, st, "note an image's disk", err);
-}
-
-int bx_store_image_used(struct bx_store *s, const char *manifest_digest, int64_t now_ms, struct bx_err *err)
-{
-    sqlite3_stmt *st = prepare(s, IMAGE_USED, err);
-    if (!st)
-        return -BX_EDATABASE;
-    bind_text(st, 1, manifest_digest);
-    sqlite3_bind_int64(st, 2, now_ms);
-    int r = finish(s, st, "note an image's use", err);
-    if (r == 0 && sqlite3_changes(s->db) == 0)
-        return bx_fail(err, BX_ENOTFOUND, 0, "no image is %s any more", manifest_digest);
-    return r;
-}
-
-int bx_store_image_tag(struct bx_store *s, const char *source, const char *target, struct bx_err *err)
-{
-    if (bx_streq(source, target)) {
-        struct bx_image_row row;
-        int r = bx_store_image_get(s, source, &row, err);
-        if (r == 0)
-            bx_image_row_done(&row);
-        return r;
-    }
-    sqlite3_stmt *st = prepare(s, IMAGE_TAG, err);
-    if (!st)
-        return -BX_EDATABASE;
-    bind_text(st, 1, source);
-    bind_text(st, 2, target);
-    int r = finish(s, st, "name an image", err);
-    if (r == 0 && sqlite3_changes(s->db) == 0)
-        return bx_fail(err, BX_ENOTFOUND, 0, "no such image: %s", source);
-    return r;
-}
-
-int bx_store_image_delete(struct bx_store *s, const char *reference, struct bx_err *err)
-{
-    sqlite3_stmt *st = prepare(s, IMAGE_DELETE, err);
-    if (!st)
-        return -BX_EDATABASE;
-    bind_text(st, 1, reference);
-    int r = finish(s, st, "remove an image", err);
-    if (r == 0 && sqlite3_changes(s->db) == 0)
-        return bx_fail(err, BX_ENOTFOUND, 0, "no such image: %s", reference);
     return r;
 }
