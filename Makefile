@@ -22,7 +22,7 @@ setup:  ## install the Debian packages that are missing (with sudo when not root
 	@tools/setup
 
 run: setup  ## all that is needed from nothing, then Python in a box
-	@$(MAKE) -s -j2 all $(BUILD)/image/index.json
+	@$(MAKE) -s all
 	@tools/first-box $(BUILD) $(IMAGE)
 
 image: $(BUILD)/image/index.json  ## make the default image, a small Debian with Python, as an OCI layout in build/image
@@ -54,6 +54,9 @@ $(BUILD)/build.ninja:
 	@mkdir -p $(BUILD)
 	@meson setup $(BUILD) $(MESON_FLAGS) >$(BUILD)/setup.log 2>&1 || { cat $(BUILD)/setup.log; exit 1; }
 
-$(BUILD)/image/index.json: boot/image.py boot/oci.py
+$(BUILD)/image/index.json: boot/boxlite-bootstrap | all
 	@echo "image: making $(IMAGE) from the Debian packages of this host's sources"
-	@boot/image.py --output $(BUILD)/image --name $(IMAGE)
+	@rm -rf $(BUILD)/image $(BUILD)/image.home
+	@$(BUILD)/boxlite --home $(abspath $(BUILD))/image.home bootstrap debian -q --name $(IMAGE) >/dev/null
+	@$(BUILD)/boxlite --home $(abspath $(BUILD))/image.home save -o $(BUILD)/image/ $(IMAGE)
+	@rm -rf $(BUILD)/image.home

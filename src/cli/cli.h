@@ -50,6 +50,9 @@ int bx_cli_fail(CBoxliteError *e, const char *about);
 /* The images of a runtime; NULL after having printed why. */
 CBoxliteImageHandle *bx_cli_images(CBoxliteRuntime *rt, int *ret_exit);
 
+/* "Loaded: NAME" and more, or its id only. Releases the result. */
+void bx_cli_show_image(const char *did, CImagePullResult *result, bool quiet);
+
 /* "12.3 MiB" */
 #define BX_CLI_BYTES_LEN 24
 void bx_cli_bytes(char dst[BX_CLI_BYTES_LEN], unsigned long long bytes);
@@ -98,6 +101,8 @@ void bx_cli_on_leave(void (*fn)(void *), void *ud);
 /* Shows progress of long steps on stderr while it is a terminal. */
 void bx_cli_progress(CBoxliteRuntime *rt);
 void bx_cli_progress_clear(void);
+/* A step of somebody else's that takes long: to be called again from time to time while it lasts. */
+void bx_cli_step(const char *what);
 
 /*
  * A command in a box whose streams are ours, until it ends. Streams, signals, resizing and the raw terminal are its business.
@@ -143,6 +148,7 @@ int bx_verb_stop(int argc, char **argv);
 int bx_verb_rm(int argc, char **argv);
 int bx_verb_load(int argc, char **argv);
 int bx_verb_import(int argc, char **argv);
+int bx_verb_bootstrap(int argc, char **argv);
 int bx_verb_pull(int argc, char **argv);
 int bx_verb_save(int argc, char **argv);
 int bx_verb_images(int argc, char **argv);

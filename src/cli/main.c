@@ -25,6 +25,7 @@ const struct bx_verb bx_verbs[] = {
     { "pull", NULL, "[OPTIONS] IMAGE", "fetch an image from its registry", bx_verb_pull, true },
     { "load", NULL, "[OPTIONS] PATH", "take an image from an OCI layout, an OCI archive or `docker save`", bx_verb_load, true },
     { "import", NULL, "[OPTIONS] FILE|- NAME [-- COMMAND...]", "make an image of a root file system in a tar", bx_verb_import, true },
+    { "bootstrap", NULL, "[OPTIONS] debian", "make an image of this host's distribution packages", bx_verb_bootstrap, true },
     { "save", NULL, "[OPTIONS] IMAGE...", "write images as an OCI layout, a folder or an archive", bx_verb_save, true },
     { "images", NULL, "[OPTIONS]", "list images", bx_verb_images, true },
     { "tag", NULL, "IMAGE NAME", "give an image a further name", bx_verb_tag, true },

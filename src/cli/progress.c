@@ -116,6 +116,12 @@ static void show_step(const char *box_id, const char *what, uint64_t done, uint6
     fflush(stderr);
 }
 
+void bx_cli_step(const char *what)
+{
+    if (isatty(2))
+        show_step("", what, 0, 0, NULL);
+}
+
 /* --- pulls */
 
 struct layer {

@@ -44,7 +44,7 @@ static void keep_result(CImagePullResult *result, CBoxliteError *error, void *ud
     bx_call_answer(ud, result, error);
 }
 
-static void show_result(const char *did, CImagePullResult *r, bool quiet)
+void bx_cli_show_image(const char *did, CImagePullResult *r, bool quiet)
 {
     bx_cli_progress_clear();
     if (quiet)
@@ -58,7 +58,7 @@ static bool pull(CBoxliteRuntime *rt, CBoxliteImageHandle *images, const struct 
 {
     if (!bx_call_wait(rt, call, boxlite_image_pull(images, t->words[0], keep_result, call, &call->error)))
         return false;
-    show_result("Pulled", call->result, t->quiet);
+    bx_cli_show_image("Pulled", call->result, t->quiet);
     return true;
 }
 
@@ -83,7 +83,7 @@ static bool load(CBoxliteRuntime *rt, CBoxliteImageHandle *images, const struct 
 {
     if (!bx_call_wait(rt, call, boxlite_image_load(images, t->words[0], t->name, keep_result, call, &call->error)))
         return false;
-    show_result("Loaded", call->result, t->quiet);
+    bx_cli_show_image("Loaded", call->result, t->quiet);
     return true;
 }
 
@@ -110,7 +110,7 @@ static bool import(CBoxliteRuntime *rt, CBoxliteImageHandle *images, const struc
     const char *path = bx_streq(t->words[0], "-") ? "/dev/stdin" : t->words[0];
     if (!bx_call_wait(rt, call, boxlite_image_import(images, path, t->words[1], &t->import, keep_result, call, &call->error)))
         return false;
-    show_result("Imported", call->result, t->quiet);
+    bx_cli_show_image("Imported", call->result, t->quiet);
     return true;
 }
 
