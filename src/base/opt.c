@@ -230,25 +230,36 @@ int bx_opt_parse(const struct bx_opt *table, unsigned flags, int argc, char **ar
     return kept;
 }
 
-void bx_opt_help(const struct bx_opt *o, FILE *out)
+void bx_opt_each(const struct bx_opt *o, bx_opt_row_fn *fn, void *ud)
 {
     for (; o->kind != BX_OPT_KIND_END; o++) {
-        int column;
-
         if (o->kind == BX_OPT_KIND_INCLUDE)
-            bx_opt_help(o->target, out);
-        else if (o->kind == BX_OPT_KIND_GROUP)
-            fprintf(out, "\n%s:\n", o->help);
-        if (o->kind == BX_OPT_KIND_INCLUDE || o->kind == BX_OPT_KIND_GROUP || !o->help)
-            continue;
-        column = o->short_name ? fprintf(out, "  -%c%s", o->short_name, o->name ? ", " : "")
-                               : fprintf(out, "      ");
-        if (o->name)
-            column += fprintf(out, "--%s%s", o->kind == BX_OPT_KIND_NEGATABLE ? "[no-]" : "", o->name);
-        if (o->arg)
-            column += fprintf(out, " %s", o->arg);
-        if (column > HELP_COLUMN - 2)
-            column = fprintf(out, "\n") - 1;
-        fprintf(out, "%*s%s\n", HELP_COLUMN - column, "", o->help);
+            bx_opt_each(o->target, fn, ud);
+        else if (o->help)
+            fn(ud, o);
     }
+}
+
+static void print_row(void *ud, const struct bx_opt *o)
+{
+    FILE *out = ud;
+    int column;
+
+    if (o->kind == BX_OPT_KIND_GROUP) {
+        fprintf(out, "\n%s:\n", o->help);
+        return;
+    }
+    column = o->short_name ? fprintf(out, "  -%c%s", o->short_name, o->name ? ", " : "") : fprintf(out, "      ");
+    if (o->name)
+        column += fprintf(out, "--%s%s", o->kind == BX_OPT_KIND_NEGATABLE ? "[no-]" : "", o->name);
+    if (o->arg)
+        column += fprintf(out, " %s", o->arg);
+    if (column > HELP_COLUMN - 2)
+        column = fprintf(out, "\n") - 1;
+    fprintf(out, "%*s%s\n", HELP_COLUMN - column, "", o->help);
+}
+
+void bx_opt_help(const struct bx_opt *o, FILE *out)
+{
+    bx_opt_each(o, print_row, out);
 }

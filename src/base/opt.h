@@ -79,6 +79,10 @@ int bx_opt_parse(const struct bx_opt *table, unsigned flags, int argc, char **ar
 /* Writes the table's help, one option a line. */
 void bx_opt_help(const struct bx_opt *table, FILE *out);
 
+/* Calls fn for each row that the help shows, headings too, rows of included tables in their place. */
+typedef void bx_opt_row_fn(void *ud, const struct bx_opt *row);
+void bx_opt_each(const struct bx_opt *table, bx_opt_row_fn *fn, void *ud);
+
 /* Of the NULL-terminated names, the one that `word` was probably meant to be, or NULL. For verbs. */
 const char *bx_opt_nearest(const char *word, const char *const *names);
 

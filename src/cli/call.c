@@ -20,6 +20,13 @@
 int bx_cli_fail(CBoxliteError *e, const char *about)
 {
     const char *text = e->message ? e->message : bx_code_info(e->code)->name;
+    const char *no_box = bx_code_info(BX_ENOTFOUND)->prefix;
+    bx_cli_trace(BX_LOG_INFO, "failed (%s): %s", bx_code_info(e->code)->name, text);
+    if (e->code == NotFound && bx_starts_with(text, no_box)) {
+        bx_cli_error("No such box: %s", text + strlen(no_box));
+        boxlite_error_free(e);
+        return BX_EXIT_FAILURE;
+    }
     if (about)
         bx_cli_error("%s: %s", about, text);
     else

@@ -14,6 +14,7 @@
 #include <stdio.h>
 
 #include "base/err.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/opt.h"
 #include "boxlite.h"
@@ -23,18 +24,43 @@
 #define BX_EXIT_CANNOT_RUN 126
 #define BX_EXIT_NOT_FOUND 127
 
+/*
+ * The table of verbs (main.c). A row and the options that its function hands to bx_cli_parse are all there is to say of a
+ * verb: the help, completion and the manual pages are made of them. The words in `args`, and the names of values in options, say what is completed:
+ * BOX, IMAGE, VERB, FILE, DIR, PATH, or the values themselves as in table|json|yaml. The prose of boxlite-VERB(1) is docs/man/VERB.txt.
+ */
 struct bx_verb {
-    const char *name;
-    const char *alias;   /* another name, or NULL */
+    const char *name;    /* one word, or two: "image inspect" */
+    const char *alias;   /* other names, with '|' between, or NULL */
     const char *args;    /* "[OPTIONS] IMAGE [COMMAND...]" */
-    const char *summary;
-    int (*run)(int argc, char **argv); /* argv[0] is the verb; returns the exit code */
-    bool of_images;      /* also `boxlite image VERB` */
+    const char *summary; /* NULL: not shown */
+    /* argv[0] is the verb's last word; returns the exit code. Calls bx_cli_parse before it does anything. */
+    int (*run)(int argc, char **argv);
+    bool of_images; /* also `boxlite image VERB` */
 };
 extern const struct bx_verb bx_verbs[];
+/* The heading of the rows below it. */
+#define BX_VERB_GROUP(text) { "", NULL, NULL, (text), NULL, false }
+
+/* The verb that the first of n words, or the first two, name; NULL: none. */
+const struct bx_verb *bx_cli_find_verb(int n, char *const *words, int *ret_used);
+/* Says so, with what was probably meant; returns BX_EXIT_USAGE. */
+int bx_cli_unknown_verb(const char *name);
+/* All verbs. */
+void bx_cli_overview(FILE *out);
+/* Calls fn with the options of a verb, which is not run. */
+typedef void bx_verb_opts_fn(void *ud, const struct bx_verb *v, const struct bx_opt *opts, unsigned flags);
+void bx_cli_describe(const struct bx_verb *v, bx_verb_opts_fn *fn, void *ud);
 
 /* The options every verb takes (--home, --help): to be included in a verb's table. */
 extern const struct bx_opt bx_cli_global_opts[];
+extern bool bx_cli_debug; /* --debug */
+/* Lines of --debug and BOXLITE_LOG_FILE. False after having printed why. */
+bool bx_cli_trace_open(void);
+bool bx_cli_traces(void); /* does anybody read them? */
+void bx_cli_trace(enum bx_log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* --version was given: prints it. */
+bool bx_cli_version_asked(int *ret_exit);
 
 /* Parses a verb's arguments. Returns how many remain (now argv[1..n]), or -1 when the verb is to return *ret_exit at once. */
 int bx_cli_parse(const char *verb, const struct bx_opt *opts, unsigned flags, int argc, char **argv, int *ret_exit);
@@ -152,7 +178,8 @@ int bx_verb_bootstrap(int argc, char **argv);
 int bx_verb_pull(int argc, char **argv);
 int bx_verb_save(int argc, char **argv);
 int bx_verb_images(int argc, char **argv);
-int bx_verb_image(int argc, char **argv);
+int bx_verb_image_inspect(int argc, char **argv);
+int bx_verb_group(int argc, char **argv); /* the first word of verbs that have two */
 int bx_verb_tag(int argc, char **argv);
 int bx_verb_rmi(int argc, char **argv);
 int bx_verb_prune(int argc, char **argv);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * image_list.c - `boxlite images` and `boxlite image`: what is stored, and what one image is.
+ * image_list.c - `boxlite images` and `boxlite image inspect`: what is stored, and what one image is.
  */
 #include "cli/cli.h"
 
@@ -261,14 +261,14 @@ static int inspect_all(CBoxliteRuntime *rt, CBoxliteImageHandle *images, int n, 
     return code;
 }
 
-static int image_inspect(int argc, char **argv)
+int bx_verb_image_inspect(int argc, char **argv)
 {
     int code = 0;
-    int n = bx_cli_parse("image", bx_cli_global_opts, 0, argc, argv, &code);
+    int n = bx_cli_parse("image inspect", bx_cli_global_opts, 0, argc, argv, &code);
     if (n < 0)
         return code;
     if (n == 0)
-        return bx_cli_usage("image", "inspect which image?");
+        return bx_cli_usage("image inspect", "which image?");
     CBoxliteRuntime *rt = bx_cli_open();
     if (!rt)
         return BX_EXIT_FAILURE;
@@ -278,28 +278,4 @@ static int image_inspect(int argc, char **argv)
     boxlite_image_free(images);
     boxlite_runtime_free(rt);
     return bx_cli_finish(code);
-}
-
-/* What `docker image` calls verbs that have names of their own here. */
-int bx_verb_image(int argc, char **argv)
-{
-    static const struct {
-        const char *name, *verb;
-    } others[] = {{"ls", "images"}, {"list", "images"}, {"rm", "rmi"}, {"remove", "rmi"}};
-    const char *name = argc > 1 ? argv[1] : NULL;
-    int code = 0;
-    if (!name || name[0] == '-') {
-        if (bx_cli_parse("image", bx_cli_global_opts, 0, argc, argv, &code) < 0)
-            return code;
-        return bx_cli_usage("image", "which of its verbs?");
-    }
-    if (bx_streq(name, "inspect"))
-        return image_inspect(argc - 1, argv + 1);
-    for (size_t i = 0; i < BX_ARRAY_SIZE(others); i++)
-        name = bx_streq(name, others[i].name) ? others[i].verb : name;
-    for (const struct bx_verb *v = bx_verbs; v->name; v++) {
-        if (v->of_images && bx_streq(v->name, name))
-            return v->run(argc - 1, argv + 1);
-    }
-    return bx_cli_usage("image", "there is no '%s'", name);
 }

@@ -19,6 +19,7 @@
 #define LINE_MAX_LEN 256
 
 static unsigned lines_shown;
+static bool show;
 
 void bx_cli_progress_clear(void)
 {
@@ -90,19 +91,21 @@ static struct {
 
 static void show_step(const char *box_id, const char *what, uint64_t done, uint64_t total, void *ud)
 {
-    (void)box_id;
     (void)ud;
     int64_t now = bx_now();
-    if (bx_streq(what, "pull the image")) /* in detail below */
-        return;
-    if (!bx_streq(step.what, what)) {
+    bool other = strcmp(step.what, what) != 0;
+    if (other)
+        bx_cli_trace(BX_LOG_INFO, "%s%s%s%s", *box_id ? "box " : "", box_id, *box_id ? ": " : "", what);
+    if (other) {
         snprintf(step.what, sizeof(step.what), "%s", what);
         step.began = now;
         step.last = 0;
         step.pace = (struct pace){ 0 };
     }
+    if (bx_streq(what, "pull the image")) /* in detail below */
+        return;
     pace_mark(&step.pace, done);
-    if (now - step.began < FIRST || now - step.last < PAUSE)
+    if (!show || now - step.began < FIRST || now - step.last < PAUSE)
         return;
     step.last = now;
     char line[LINE_MAX_LEN], rate[64];
@@ -215,7 +218,7 @@ static void show_pull(const CPullProgress *p, void *ud)
     if (p->layer < 0 && p->state == BoxlitePullStateDone) {
         bx_cli_progress_clear();
         pull.reference[0] = '\0';
-    } else if (now - pull.began >= FIRST && now - pull.last >= PAUSE) {
+    } else if (show && now - pull.began >= FIRST && now - pull.last >= PAUSE) {
         pull.last = now;
         draw_pull(p);
     }
@@ -223,7 +226,8 @@ static void show_pull(const CPullProgress *p, void *ud)
 
 void bx_cli_progress(CBoxliteRuntime *rt)
 {
-    if (!isatty(2))
+    show = isatty(2) && !bx_cli_debug; /* lines would be in its way */
+    if (!show && !bx_cli_traces())
         return;
     boxlite_runtime_on_progress(rt, show_step, NULL, NULL);
     boxlite_runtime_on_pull_progress(rt, show_pull, NULL, NULL);
