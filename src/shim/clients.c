@@ -35,10 +35,13 @@ static void on_client_io(struct bx_source *s, int fd, uint32_t events, void *ud)
     (void)fd;
     box_touch(c->b);
     if ((events & (BX_READ | BX_HUP)) && c->conn.reading) {
-        /* After a hang-up: all that it sent before, as far as the guest's queue has room. */
-        do {
+        /* Others may have taken the room in this round. After a hang-up: all that it sent before, as far as there is room. */
+        r = bx_mux_may_read(c->b->mux);
+        while (r > 0) {
             r = bx_conn_read(&c->conn, &err);
-        } while (r > 0 && (events & BX_HUP) && bx_mux_may_read(c->b->mux));
+            if (!(events & BX_HUP) || !bx_mux_may_read(c->b->mux))
+                break;
+        }
         if (r < 0 && err.code != BX_ETRANSPORT) {
             /* It broke the protocol: say so, then close. */
             bx_log_ratelimited(&rl, BX_LOG_WARN, "client: %s", err.msg);
