@@ -185,20 +185,27 @@ def disks(home):
     return {n for n in os.listdir(os.path.join(home.path, "disks")) if n.endswith(".ext4")}
 
 
+def stays(home, name, *image):
+    """A box that runs until it is ended."""
+    home.ok("run", "-d", "--name", name, *image, "sleep", "1000000")
+
+
 def test_a_box_of_a_folder_runs_and_keeps_its_disk(home):
     path, names, before = folder(home, "first"), listed(home), blobs(home)
-    assert home.ok("run", "--name", "keeps", "--rootfs", path, "sh", "-c", "cat /etc/name; echo kept > /root/note").text == "first"
+    stays(home, "keeps", "--rootfs", path)
+    assert home.ok("exec", "keeps", "--", "sh", "-c", "cat /etc/name; echo kept > /root/note").text == "first"
     new = blobs(home) - before
     assert len(new) == 2, new  # manifest and configuration: layers went into the disk
     assert listed(home) == names
-    box = next(b for b in home.boxes() if b["Names"] == "keeps" or b["Names"] == ["keeps"])
+    box = next(b for b in home.boxes() if b["Names"] in ("keeps", ["keeps"]))
     assert box["Image"] == path, box
+    home.ok("stop", "keeps")
     shutil.rmtree(path)
     home.ok("prune", "--all")
     home.ok("start", "keeps")
     assert home.ok("exec", "keeps", "--", "cat", "/root/note", "/etc/name").text == "kept\nfirst"
-    home.ok("stop", "keeps")
     home.ok("prune")
+    home.ok("stop", "keeps")
     home.ok("start", "keeps")
     assert home.ok("exec", "keeps", "--", "cat", "/root/note").text == "kept\n"
     home.ok("rm", "-f", "keeps")
@@ -210,15 +217,16 @@ def test_a_box_of_a_folder_runs_and_keeps_its_disk(home):
 def test_an_unchanged_folder_gives_the_same_disk_and_a_changed_one_another(home):
     path = folder(home, "changes")
     before = disks(home)
-    assert home.ok("run", "--name", "old", "--rootfs", path).text == "changes"
+    stays(home, "old", "--rootfs", path)
     made = disks(home) - before
-    stat = os.stat(os.path.join(home.path, "disks", *made))
     assert len(made) == 1
+    stat = os.stat(os.path.join(home.path, "disks", *made))
     assert home.ok("run", "--rm", "--rootfs", os.path.relpath(path)).text == "changes"
     assert disks(home) - before == made and os.stat(os.path.join(home.path, "disks", *made)).st_ino == stat.st_ino
     folder(home, "changes", more=[file("etc/more", b"more")], config={"Cmd": ["cat", "/etc/more"]})
     assert home.ok("run", "--rm", "--rootfs", path).text == "more"
     assert len(disks(home) - before) == 2
+    home.ok("stop", "old")
     home.ok("start", "old")  # as it was made
     assert home.run("exec", "old", "--", "cat", "/etc/more").code == 1
     home.ok("rm", "-f", "old")
@@ -230,15 +238,17 @@ def test_an_unchanged_folder_gives_the_same_disk_and_a_changed_one_another(home)
 def test_a_named_image_and_a_folder_with_the_same_content_share_a_disk(home):
     path, before = folder(home, "shared"), disks(home)
     home.ok("load", path, "--name", "shared:1")
-    assert home.ok("run", "--name", "named", "shared:1").text == "shared"
-    assert home.ok("run", "--name", "unnamed", "--rootfs", path).text == "shared"
+    stays(home, "named", "shared:1")
+    stays(home, "unnamed", "--rootfs", path)
     assert len(disks(home) - before) == 1
     r = home.run("rmi", "shared:1")
     assert r.code == 125 and b"is used by box" in r.err, r
     home.ok("rmi", "-f", "shared:1")
     home.ok("rm", "-f", "named")
+    home.ok("stop", "unnamed")
     home.ok("prune", "--all")
     home.ok("start", "unnamed")
+    assert home.ok("exec", "unnamed", "--", "cat", "/etc/name").text == "shared"
     home.ok("rm", "-f", "unnamed")
     home.ok("prune")
     assert disks(home) == before
