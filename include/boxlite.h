@@ -323,7 +323,7 @@ BOXLITE_API const char *boxlite_version(void);
 /* Does this library have the named part? Names are added, never removed; unknown names give 0. Extension.
  * 0.1.0: "runtime_fd", "exec_post", "attach", "stdin_writable", "image_load", "image_store", "image_save", "image_pull",
  * "info", "engine", "progress", "pull_progress", "metrics", "restart", "image_import", "rootfs_path", "security",
- * "exec_limits". */
+ * "exec_limits", "output_pause". */
 BOXLITE_API int boxlite_has_feature(const char *name);
 
 /*
@@ -722,6 +722,13 @@ BOXLITE_API BoxliteErrorCode boxlite_execution_on_stdout(CExecutionHandle *execu
                                                          void *user_data, CBoxliteError *out_error);
 BOXLITE_API BoxliteErrorCode boxlite_execution_on_stderr(CExecutionHandle *execution, CBoxStderrCb cb,
                                                          void *user_data, CBoxliteError *out_error);
+/*
+ * Stops (1) and resumes (0) the delivery of a stream, 1 stdout or 2 stderr, to its callback, for programs that cannot use
+ * output as fast as it comes. Meanwhile its writer is stopped when 1 MiB waits, and neither on_exit nor a wait is answered
+ * as long as any of it waits. May be called in the callback. Extension.
+ */
+BOXLITE_API BoxliteErrorCode boxlite_execution_pause(CExecutionHandle *execution, int stream, int paused,
+                                                     CBoxliteError *out_error);
 /* Delivers the exit code, once, after all output: 0-255; 128+N when signal N ended it; -1 when the box failed
  * before it was known; -129 when the handle was freed before the end. */
 BOXLITE_API BoxliteErrorCode boxlite_execution_on_exit(CExecutionHandle *execution, CBoxExitCb cb,

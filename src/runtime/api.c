@@ -103,6 +103,7 @@ int boxlite_has_feature(const char *name)
         "restart",
         "security",
         "exec_limits",
+        "output_pause",
         "files",
     };
     size_t i;

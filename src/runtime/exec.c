@@ -135,7 +135,9 @@ static bool exit_deliver(struct CBoxliteRuntime *rt, struct bx_ev *ev)
     struct bx_op *op;
 
     if (bx_out_busy(&x->out[0]) || bx_out_busy(&x->out[1])) {
-        bx_exec_queue(x, &x->exit_ev); /* behind the output's events, which are in the queue */
+        /* Behind the output's events, which are in the queue; those of a paused stream come with bx_out_pause. */
+        if ((bx_out_busy(&x->out[0]) && !x->out[0].paused) || (bx_out_busy(&x->out[1]) && !x->out[1].paused))
+            bx_exec_queue(x, &x->exit_ev);
     } else if (x->linked && (x->out[0].to_end || x->out[1].to_end)) {
         called = false; /* bx_exec_eof, or the end of the link, queues it again */
     } else if (!x->exit_settled) {
@@ -223,6 +225,8 @@ void bx_exec_abandon(struct CExecutionHandle *x)
         bx_fail(&why, BX_ESTOPPED, 0, "the execution was freed");
         x->err = why;
         exec_over(x, BX_EXEC_FAILED, CODE_ABANDONED);
+    } else if (!x->exit_settled) { /* it may have waited for a paused stream */
+        bx_exec_queue(x, &x->exit_ev);
     }
     exec_unlink(x);
     bx_exec_unref(x);

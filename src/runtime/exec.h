@@ -51,6 +51,7 @@ struct bx_out {
     struct bx_keep keep;
     bool keep_used;
     bool truncated;
+    bool paused; /* not delivered now, at the program's wish */
     bool to_end; /* claimed late: its end may come behind Exit, and on_exit waits for it */
     CBoxStdoutCb cb;
     void *ud;
@@ -129,10 +130,11 @@ void bx_out_init(struct bx_out *o, struct CExecutionHandle *x, unsigned lane_id)
 void bx_out_done(struct bx_out *o);
 int bx_out_data(struct bx_out *o, const uint8_t *data, size_t len, struct bx_err *err);
 int bx_out_register(struct bx_out *o, CBoxStdoutCb cb, void *ud, struct bx_err *err);
+void bx_out_pause(struct bx_out *o, bool paused);
 /* The handle is going: no callback any more. */
 void bx_out_unregister(struct bx_out *o);
 /* Nobody registered in time. */
 void bx_out_keep(struct bx_out *o);
-bool bx_out_busy(const struct bx_out *o); /* has something to deliver to its callback */
+bool bx_out_busy(const struct bx_out *o); /* has something to deliver to its callback, now or when it is not paused any more */
 
 #endif

@@ -130,6 +130,20 @@ BoxliteErrorCode boxlite_execution_on_stderr(CExecutionHandle *execution, CBoxSt
     return register_output(execution, 1, cb, user_data, out_error);
 }
 
+BoxliteErrorCode boxlite_execution_pause(CExecutionHandle *execution, int stream, int paused,
+                                         CBoxliteError *out_error)
+{
+    struct bx_err err = BX_ERR_INIT;
+
+    if (!execution || (stream != 1 && stream != 2))
+        return bx_api_invalid(out_error, "%s", !execution ? "execution is NULL" : "stream: must be 1 or 2");
+    if (bx_enter(execution->rt, &err) < 0)
+        return bx_api_error(out_error, &err);
+    bx_out_pause(&execution->out[stream - 1], paused != 0);
+    bx_leave(execution->rt);
+    return Ok;
+}
+
 BoxliteErrorCode boxlite_execution_on_exit(CExecutionHandle *execution, CBoxExitCb cb, void *user_data,
                                            CBoxliteError *out_error)
 {

@@ -39,6 +39,12 @@ bool bx_out_busy(const struct bx_out *o)
     return o->mode == BX_OUT_LIVE && bx_buf_len(&o->pending) > 0;
 }
 
+/* Something is to be delivered now. */
+static bool out_due(const struct bx_out *o)
+{
+    return bx_out_busy(o) && !o->paused;
+}
+
 /* n bytes were used: the peer may send as many again. */
 static void out_credit(struct bx_out *o, size_t n)
 {
@@ -63,7 +69,7 @@ static bool out_deliver(struct CBoxliteRuntime *rt, struct bx_ev *ev)
     void *ud = o->ud;
     bool called = false;
 
-    if (cb && bx_buf_len(&full) > 0) {
+    if (cb && out_due(o)) {
         o->pending = o->spare; /* what arrives meanwhile does not move what the callback reads */
         o->spare = (struct bx_buf){0};
         called = true;
@@ -73,7 +79,7 @@ static bool out_deliver(struct CBoxliteRuntime *rt, struct bx_ev *ev)
         out_credit(o, bx_buf_len(&full));
         bx_buf_clear(&full);
         o->spare = full;
-        if (bx_out_busy(o))
+        if (out_due(o))
             bx_exec_queue(x, &o->ev);
     }
     bx_exec_unref(x);
@@ -101,7 +107,7 @@ int bx_out_data(struct bx_out *o, const uint8_t *data, size_t len, struct bx_err
     case BX_OUT_LIVE:
         if (bx_buf_add(&o->pending, data, len) < 0)
             return bx_fail(err, BX_ERESOURCE, 0, "output of a command");
-        if (o->mode == BX_OUT_LIVE)
+        if (out_due(o))
             bx_exec_queue(o->exec, &o->ev);
         return 0;
     }
@@ -158,14 +164,26 @@ int bx_out_register(struct bx_out *o, CBoxStdoutCb cb, void *ud, struct bx_err *
         bx_keep_consume(&o->keep, n);
     }
     o->mode = BX_OUT_LIVE;
-    if (bx_out_busy(o))
+    if (out_due(o))
         bx_exec_queue(o->exec, &o->ev);
     return 0;
+}
+
+void bx_out_pause(struct bx_out *o, bool paused)
+{
+    struct CExecutionHandle *x = o->exec;
+
+    o->paused = paused;
+    if (out_due(o))
+        bx_exec_queue(x, &o->ev);
+    if (!paused && x->exit_known && !x->exit_settled) /* it waited for this output */
+        bx_exec_queue(x, &x->exit_ev);
 }
 
 void bx_out_unregister(struct bx_out *o)
 {
     o->cb = NULL;
+    o->paused = false;
     if (o->mode == BX_OUT_LIVE)
         o->mode = BX_OUT_KEPT;
     bx_buf_clear(&o->pending);

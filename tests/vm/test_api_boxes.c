@@ -378,6 +378,60 @@ static void a_runtime_freed_in_the_middle_of_a_start_leaves_nothing_half_made(vo
     boxlite_box_free(box);
 }
 
+static void a_paused_stream_stops_its_writer_and_loses_nothing(void **state)
+{
+    CBoxliteRuntime *rt = *state;
+    CBoxHandle *box = idle_box(rt, NULL);
+    CExecutionHandle *x = sh_start(box, "yes | head -c 6000000; echo written >&2");
+    struct output out = {0}, err = {0};
+    struct answer wait = {0};
+    int i;
+
+    assert_int_equal(boxlite_execution_pause(x, 3, 1, NULL), InvalidArgument);
+    assert_int_equal(boxlite_execution_pause(NULL, 1, 1, NULL), InvalidArgument);
+    assert_int_equal(boxlite_execution_pause(x, 1, 1, NULL), Ok);
+    boxlite_execution_on_stdout(x, collect, &out, NULL);
+    boxlite_execution_on_stderr(x, collect, &err, NULL);
+    boxlite_execution_on_exit(x, ended, &out, NULL);
+    boxlite_execution_wait(x, on_wait, &wait, NULL);
+    for (i = 0; i < 5; i++)
+        boxlite_runtime_drain(rt, 200, NULL);
+    assert_int_equal(out.len, 0);
+    assert_int_equal(err.len, 0); /* it is still writing */
+    assert_int_equal(wait.done, 0);
+    boxlite_execution_pause(x, 1, 0, NULL);
+    DRAIN_UNTIL(rt, err.len > 0);
+    boxlite_execution_pause(x, 1, 1, NULL); /* at the very end, perhaps before and perhaps behind the last piece */
+    boxlite_runtime_drain(rt, 200, NULL);
+    boxlite_execution_pause(x, 1, 0, NULL);
+    DRAIN_UNTIL(rt, out.exits && wait.done);
+    assert_int_equal(out.len, 6000000);
+    assert_string_equal(err.data, "written\n");
+    free(out.data);
+    free(err.data);
+    boxlite_execution_free(x);
+    boxlite_box_free(box);
+}
+
+static void a_paused_stream_that_is_given_up_ends_its_waits(void **state)
+{
+    CBoxliteRuntime *rt = *state;
+    CBoxHandle *box = idle_box(rt, NULL);
+    CExecutionHandle *x = sh_start(box, "echo never read");
+    struct output out = {0};
+    struct answer wait = {0};
+
+    boxlite_execution_pause(x, 1, 1, NULL);
+    boxlite_execution_on_stdout(x, collect, &out, NULL);
+    boxlite_execution_wait(x, on_wait, &wait, NULL);
+    boxlite_runtime_drain(rt, 500, NULL);
+    assert_int_equal(wait.done, 0);
+    boxlite_execution_free(x);
+    DRAIN_UNTIL(rt, wait.done);
+    assert_int_equal(out.len, 0);
+    boxlite_box_free(box);
+}
+
 static void a_kvm_that_is_demanded_and_not_to_be_had_is_refused_with_the_reason(void **state)
 {
     CBoxliteRuntime *rt = *state;
@@ -449,6 +503,8 @@ int main(void)
         V(shutdown_stops_what_is_not_detached_and_removes_what_goes_with_it),
         V(two_runtimes_that_start_one_box_get_the_same_machine),
         V(a_runtime_freed_in_the_middle_of_a_start_leaves_nothing_half_made),
+        V(a_paused_stream_stops_its_writer_and_loses_nothing),
+        V(a_paused_stream_that_is_given_up_ends_its_waits),
         V(a_kvm_that_is_demanded_and_not_to_be_had_is_refused_with_the_reason),
         V(remove_by_force_is_quick_and_leaves_no_child),
     };
