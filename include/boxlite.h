@@ -1103,7 +1103,7 @@ typedef struct BoxliteImagePrune {
 
 /*
  * Removes what nothing refers to: blobs and disks of images that are gone, templates of earlier versions, of images
- * that are gone and beyond 2 GiB in all, files that killed programs have left; blobs that a broken pull has left for
+ * that are gone and beyond what config.json allows (2 GiB in all), files that killed programs have left; blobs that a broken pull has left for
  * the next one after a day, with `all` at once. Extension.
  *
  * `options` may be NULL. Safe at any time, beside any number of programs. The result is borrowed. Errors:

@@ -226,9 +226,30 @@ static int read_registries(const struct bx_json *o, struct bx_config *c, struct 
     return r;
 }
 
+static int read_templates(const struct bx_json *o, struct bx_config *c, struct bx_err *err)
+{
+    static const char *const known[] = {"limit", "days", NULL};
+    const char *limit = NULL;
+    struct bx_json templates;
+    uint64_t days = 0;
+    int r = bx_json_opt_obj(o, "templates", &templates, err);
+
+    if (r <= 0)
+        return r;
+    if ((r = bx_json_only_keys(&templates, known, err)) < 0 ||
+        (r = bx_json_opt_str(&templates, "limit", 24, &limit, err)) < 0 ||
+        (r = bx_json_opt_u64(&templates, "days", 1, BX_CONFIG_DAYS_MAX, &days, err)) < 0)
+        return r;
+    if (limit && (bx_parse_size(limit, &c->templates_bytes) < 0 || c->templates_bytes < 1 ||
+                  c->templates_bytes > INT64_MAX))
+        return bx_json_fail(&templates, err, "limit must be a number of bytes, such as 512m or 2g");
+    c->templates_days = (unsigned)days;
+    return 0;
+}
+
 static int read_config(const struct bx_json *o, struct bx_config *c, struct bx_err *err)
 {
-    static const char *const known[] = {"home_dir", "image_registries", NULL};
+    static const char *const known[] = {"home_dir", "image_registries", "templates", NULL};
     int r;
 
     if ((r = bx_json_only_keys(o, known, err)) < 0 ||
@@ -236,7 +257,8 @@ static int read_config(const struct bx_json *o, struct bx_config *c, struct bx_e
         return r;
     if (c->home_dir && c->home_dir[0] != '/')
         return bx_json_fail(o, err, "home_dir must be an absolute path");
-    return read_registries(o, c, err);
+    r = read_registries(o, c, err);
+    return r < 0 ? r : read_templates(o, c, err);
 }
 
 int bx_config_parse(const char *text, size_t len, const char *what, struct bx_config *ret, struct bx_err *err)

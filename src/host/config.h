@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * config.h - the configuration file: which registries images come from, and how.
+ * config.h - the configuration file: which registries images come from, and how; how much templates may take.
  *
  * Strict JSON: a key that is not known is refused by its name and place. The file is $BOXLITE_CONFIG, which the
  * command sets for --config, else config.json in the home directory when it is there:
@@ -10,25 +10,29 @@
  *        {"host": "docker.io", "mirrors": ["127.0.0.1:5000", "harbor.example/dockerhub"]},
  *        {"host": "127.0.0.1:5000", "transport": "http", "search": true},
  *        {"host": "harbor.example", "ca_file": "/etc/ssl/harbor.pem",
- *         "auth": {"type": "basic", "username": "robot", "password": "..."}}]}
+ *         "auth": {"type": "basic", "username": "robot", "password": "..."}}],
+ *      "templates": {"limit": "2g", "days": 30}}
  *
  * All is optional but an entry's host. transport: https (default) or http. skip_verify: the certificate is
  * not checked. search: tried, in order, for names without a registry. mirrors: asked before the registry
  * itself, in order, HOST[:PORT][/PATH]; how to reach one is said by the entry with its host. auth: anonymous,
  * basic (username, password) or bearer (token); without it docker's configuration is asked. home_dir: only in
- * a file that was named.
+ * a file that was named. templates: what all of them together may take (bytes; k, m, g, t are powers of 1024), and
+ * how many days one is kept that is not used (vm/template_evict.h).
  */
 #ifndef BX_HOST_CONFIG_H
 #define BX_HOST_CONFIG_H
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/err.h"
 #include "base/mem.h"
 
 #define BX_CONFIG_REGISTRIES_MAX 64
 #define BX_CONFIG_MIRRORS_MAX    15 /* with the registry itself BX_PULL_ENDPOINTS_MAX */
+#define BX_CONFIG_DAYS_MAX       36500
 
 enum bx_auth {
     BX_AUTH_UNSAID, /* whatever docker's configuration says */
@@ -54,6 +58,8 @@ struct bx_config {
     char *home_dir; /* NULL: not said */
     struct bx_registry *registries;
     size_t n_registries;
+    uint64_t templates_bytes; /* 0: not said */
+    unsigned templates_days;  /* 0: not said */
 };
 void bx_config_done(struct bx_config *c);
 #define bx_cleanup_config BX_CLEANUP(bx_config_done)

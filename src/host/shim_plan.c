@@ -65,6 +65,8 @@ static const struct field fields[] = {
     FIELD(timeout_ms, F_UINT, K_VM, false, 1, 3600 * 1000),
     FIELD(base_disk, F_STR, K_VM, true, 0, PATH_MAX),
     FIELD(background, F_BOOL, K_TEMPLATE, false, 0, 1),
+    FIELD(templates_bytes, F_U64, K_TEMPLATE, false, 1, INT64_MAX),
+    FIELD(templates_idle_s, F_UINT, K_TEMPLATE, false, 1, UINT32_MAX),
     FIELD(box_id, F_STR, K_BOX, false, 0, ID_MAX),
     FIELD(box_dir, F_STR, K_BOX, false, 0, PATH_MAX),
     FIELD(detached, F_BOOL, K_BOX, false, 0, 1),

@@ -62,6 +62,8 @@ struct bx_shim_plan {
     /* template */
     bool background; /* nobody waits for it: idle priority, never in the way of another maker, a failure is
                         written beside it */
+    uint64_t templates_bytes;  /* when it is made others make room: what all may take ... */
+    unsigned templates_idle_s; /* ... and how long one is kept that is not used */
 
     /* box */
     char *box_id;

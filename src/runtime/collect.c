@@ -241,7 +241,7 @@ static bool disk_is_there(const struct collect *c, const struct bx_template_use 
 /* Templates that are to go, given the names that are; returns the bytes of the others. */
 static uint64_t mark_templates(const struct collect *c, struct bx_census *s, uint64_t room)
 {
-    struct bx_template_limits limits = BX_TEMPLATE_LIMITS_DEFAULT;
+    struct bx_template_limits limits = c->rt->template_limits;
     uint64_t bytes = 0;
     size_t i, k;
 

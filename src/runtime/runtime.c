@@ -318,6 +318,17 @@ static struct CBoxliteRuntime *rt_alloc(void)
     return rt;
 }
 
+static struct bx_template_limits limits_of(const struct bx_config *c)
+{
+    struct bx_template_limits l = BX_TEMPLATE_LIMITS_DEFAULT;
+
+    if (c->templates_bytes)
+        l.bytes = c->templates_bytes;
+    if (c->templates_days)
+        l.idle_ns = (int64_t)c->templates_days * 86400 * BX_SEC;
+    return l;
+}
+
 static int configure(struct CBoxliteRuntime *rt, const char *home_dir, const BoxliteImageRegistry *registries,
                      size_t count, struct bx_err *err)
 {
@@ -327,6 +338,7 @@ static int configure(struct CBoxliteRuntime *rt, const char *home_dir, const Box
     rt->registries = calloc(1, sizeof(*rt->registries));
     if (r == 0 && !rt->registries)
         r = bx_fail(err, BX_ERESOURCE, ENOMEM, "open the runtime");
+    rt->template_limits = limits_of(&config);
     return r < 0 ? r : bx_registries_make(registries, count, &config, rt->registries, err);
 }
 

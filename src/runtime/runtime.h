@@ -38,6 +38,7 @@
 #include "base/str.h"
 #include "loop/loop.h"
 #include "store/store.h"
+#include "vm/template_evict.h"
 #include "wire/frame.h"
 
 struct bx_box;
@@ -166,6 +167,7 @@ struct CBoxliteRuntime {
     char *engine_default; /* of BOXLITE_ENGINE, or "auto" */
     int64_t start_timeout_ns;
     bool image_templates; /* made and used, unless BOXLITE_IMAGE_TEMPLATES=off */
+    struct bx_template_limits template_limits;
 
     struct bx_box *boxes; /* live ones */
     struct bx_job *jobs;  /* conversions, loads, probes that run */

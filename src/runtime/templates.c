@@ -140,6 +140,8 @@ static int plan_template(struct CBoxliteRuntime *rt, const struct bx_machine *m,
 
     p->kind = BX_SHIM_TEMPLATE;
     p->fd = LINK_FD;
+    p->templates_bytes = rt->template_limits.bytes;
+    p->templates_idle_s = (unsigned)(rt->template_limits.idle_ns / BX_SEC);
     if (r < 0 || !disk)
         return r;
     p->base_disk = bx_strf("%s/disks/%s", rt->home, disk);

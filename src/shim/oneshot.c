@@ -171,10 +171,12 @@ static void leave_word(const struct bx_shim_plan *plan, const struct bx_err *err
 /* The new one is told of: nobody waits any more. Then older ones make room. */
 static void make_room(const struct bx_shim_plan *plan)
 {
-    const struct bx_template_limits limits = BX_TEMPLATE_LIMITS_DEFAULT;
+    struct bx_template_limits limits = BX_TEMPLATE_LIMITS_DEFAULT;
     bx_cleanup_close int templates = open(plan->templates_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
     bx_close(plan->fd);
+    limits.bytes = plan->templates_bytes;
+    limits.idle_ns = plan->templates_idle_s * BX_SEC;
     if (templates >= 0)
         (void)bx_templates_evict(templates, &limits, plan->template_name, EVICT_MAX, NULL);
 }

@@ -9,8 +9,8 @@
  *  - superseded: made of another kernel, initramfs, QEMU or library (or for a disk that was made again) than a
  *    template of the same shape and disk that was used later, and not used for a day: two versions that share a
  *    home keep theirs;
- *  - idle: not used for 30 days;
- *  - too much: all together hold more than 2 GiB: the ones that were not used longest.
+ *  - idle: not used for 30 days (`days` of the configuration);
+ *  - too much: all together hold more than 2 GiB (`limit`): the ones that were not used longest.
  *
  * One that was used within the last minute stays: a start may be on its way to it.
  */

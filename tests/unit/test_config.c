@@ -38,10 +38,13 @@ static void everything_that_can_be_said_is_kept(void **state)
             "{\"host\": \"reg.example\", \"transport\": \"https\", \"skip_verify\": true, \"search\": false,"
             " \"ca_file\": \"/etc/ca.pem\","
             " \"auth\": {\"type\": \"basic\", \"username\": \"u\", \"password\": \"p:q\"}},"
-            "{\"host\": \"b.example\", \"auth\": {\"type\": \"bearer\", \"token\": \"t\"}}]}",
+            "{\"host\": \"b.example\", \"auth\": {\"type\": \"bearer\", \"token\": \"t\"}}],"
+            " \"templates\": {\"limit\": \"2g\", \"days\": 30}}",
             &c, &err),
         0);
     assert_string_equal(c.home_dir, "/h");
+    assert_true(c.templates_bytes == 2ull << 30);
+    assert_int_equal(c.templates_days, 30);
     assert_int_equal(c.n_registries, 4);
     g = c.registries;
     assert_string_equal(g[0].host, "docker.io");
@@ -85,6 +88,16 @@ static void what_is_wrong_is_named(void **state)
         {"{\"image_registries\": [{\"host\": \"a\", \"auth\": {\"type\": \"digest\"}}]}",
          "anonymous, basic or bearer"},
         {"{\"home_dir\": \"h\"}", "home_dir"},
+        {"{\"templates\": \"2g\"}", "templates"},
+        {"{\"templates\": {\"size\": \"2g\"}}", "templates.size"},
+        {"{\"templates\": {\"limit\": 2}}", "limit"},
+        {"{\"templates\": {\"limit\": \"2x\"}}", "such as 512m or 2g"},
+        {"{\"templates\": {\"limit\": \"0\"}}", "such as 512m or 2g"},
+        {"{\"templates\": {\"limit\": \"-1\"}}", "such as 512m or 2g"},
+        {"{\"templates\": {\"limit\": \"16777215t\"}}", "such as 512m or 2g"},
+        {"{\"templates\": {\"days\": 0}}", "days"},
+        {"{\"templates\": {\"days\": 36501}}", "days"},
+        {"{\"templates\": {\"days\": \"30\"}}", "days"},
         {"[]", "object"},
         {"{", "line 1"},
     };

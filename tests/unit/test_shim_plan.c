@@ -45,6 +45,8 @@ static struct bx_shim_plan box_plan(void)
         .jail_layers = 0x1f00,
         .jail_required = 0x700,
         .timeout_ms = 30000,
+        .templates_bytes = 2ull << 30,
+        .templates_idle_s = 36500u * 86400,
         .box_id = S("AbCdEf012345"),
         .box_dir = S("/h/boxes/AbCdEf012345"),
         .detached = true,
@@ -98,6 +100,7 @@ static void the_other_kinds_carry_only_their_fields(void **state)
     assert_null(strstr(bx_buf_str(&out), "hostname"));
     assert_int_equal(bx_shim_plan_parse(bx_buf_str(&out), bx_buf_len(&out), &q, NULL), 0);
     assert_null(q.box_id);
+    assert_true(q.templates_bytes == 2ull << 30 && q.templates_idle_s == 36500u * 86400);
     bx_buf_clear(&out);
     probe.kind = BX_SHIM_PROBE;
     probe.fd = 3;
@@ -141,6 +144,7 @@ static void wrong_plans_are_refused_by_name(void **state)
     REFUSED(p.hostname = NULL, "hostname");
     REFUSED(p.working_dir = S("/\xff"), "UTF-8");
     REFUSED(p.env = ((char *[]){S("NOVALUE"), NULL}), "env");
+    REFUSED((p.kind = BX_SHIM_TEMPLATE, p.templates_bytes = 0), "templates_bytes");
 }
 
 static void an_error_comes_back_as_it_was(void **state)

@@ -222,6 +222,8 @@ static inline void fill_plan(struct bx_shim_plan *p, enum bx_shim_kind kind)
         .uid = geteuid() == 0 ? 20001 : -1,
         .gid = geteuid() == 0 ? 20001 : -1,
         .timeout_ms = 60000,
+        .templates_bytes = 1ull << 40,
+        .templates_idle_s = 86400,
         .disk_size = DISK_SIZE,
         .base_disk = kind == BX_SHIM_BOX ? g.base : NULL, /* of a template: it would be mounted in it */
         .hostname = (char *)"testbox",
