@@ -321,7 +321,7 @@ typedef void (*CPullProgressCb)(const CPullProgress *progress, void *user_data);
 BOXLITE_API const char *boxlite_version(void);
 
 /* Does this library have the named part? Names are added, never removed; unknown names give 0. Extension.
- * 0.1.0: "runtime_fd", "exec_post", "attach", "stdin_writable", "image_load", "image_store", "image_save", "image_pull",
+ * 0.1.0: "runtime_fd", "exec_post", "attach", "stdin_writable", "image_load", "image_store", "image_save", "image_pull", "image_warm",
  * "info", "engine", "progress", "pull_progress", "metrics", "restart", "image_import", "rootfs_path", "security",
  * "exec_limits", "output_pause". */
 BOXLITE_API int boxlite_has_feature(const char *name);
@@ -1049,6 +1049,33 @@ typedef struct BoxliteImageImport {
 BOXLITE_API BoxliteErrorCode boxlite_image_import(CBoxliteImageHandle *images, const char *path,
                                                   const char *reference, const BoxliteImageImport *options,
                                                   CBoxImagePullCb cb, void *user_data, CBoxliteError *out_error);
+
+/* Which boxes boxlite_image_warm makes ready for. Set `size`; zero means what a box has by default. Extension. Fields are
+ * only ever added. */
+typedef struct BoxliteImageWarm {
+    size_t size;        /* sizeof(BoxliteImageWarm) */
+    int32_t cpus;       /* as boxlite_options_set_cpus */
+    int32_t memory_mib; /* as boxlite_options_set_memory */
+} BoxliteImageWarm;
+/* clang-format off */
+#define BOXLITE_IMAGE_WARM_INIT { sizeof(BoxliteImageWarm), 0, 0 }
+/* clang-format on */
+
+/*
+ * Makes at once what the first boxes of an image would wait for: its disk, the template of the machine, and the template
+ * with the image's root mounted, at which new boxes of it begin. Extension.
+ *
+ * `reference`: a name, as boxes have it; the image must be there. `options` may be NULL; boxes of other processors or
+ * memory, or of another engine than the default, have a template of their own. When all is there it is answered at once.
+ * What is missing is made once, however many calls and programs want it; a runtime warms one image at a time.
+ * boxlite_runtime_on_progress tells what it does. The template counts as used now: "templates" in config.json says how
+ * much all may take and how long one is kept. Boxes with another disk size than the default begin without it.
+ * Errors: Image (not there: pull it; unreadable), InvalidArgument, Config (BOXLITE_IMAGE_TEMPLATES is off), Unsupported
+ * (larger than 10 GiB as a disk: all but its template was made), UnsupportedEngine, Engine, Storage, Database, Stopped.
+ */
+BOXLITE_API BoxliteErrorCode boxlite_image_warm(CBoxliteImageHandle *images, const char *reference,
+                                                const BoxliteImageWarm *options, CImageDoneCb cb,
+                                                void *user_data, CBoxliteError *out_error);
 
 /*
  * Writes images as an OCI layout: a folder, or a tar archive of one. Extension.

@@ -135,7 +135,7 @@ bool bx_call_wait(CBoxliteRuntime *rt, struct bx_call *call, BoxliteErrorCode rc
             return false;
         if (call->done)
             break;
-        if (poll(fds, BX_ARRAY_SIZE(fds), -1) < 0 && errno != EINTR)
+        if (poll(fds, BX_ARRAY_SIZE(fds), bx_cli_progress_wait()) < 0 && errno != EINTR)
             break;
         if (fds[1].revents)
             leave_on_signal();

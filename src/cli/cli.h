@@ -126,6 +126,8 @@ void bx_cli_on_leave(void (*fn)(void *), void *ud);
 
 /* Shows progress of long steps on stderr while it is a terminal. */
 void bx_cli_progress(CBoxliteRuntime *rt);
+/* Shows a step that is due to be shown. For how long (ms) somebody who waits may wait till the next one is; -1: for ever. */
+int bx_cli_progress_wait(void);
 void bx_cli_progress_clear(void);
 /* A step of somebody else's that takes long: to be called again from time to time while it lasts. */
 void bx_cli_step(const char *what);

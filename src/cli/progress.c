@@ -20,9 +20,11 @@
 
 static unsigned lines_shown;
 static bool show;
+static int64_t due; /* a step that may not say another word is to be shown then; 0: none */
 
 void bx_cli_progress_clear(void)
 {
+    due = 0;
     if (lines_shown == 0)
         return;
     fputc('\r', stderr);
@@ -87,7 +89,22 @@ static struct {
     int64_t began, last;
     struct pace pace;
     char what[64];
+    uint64_t done, total;
 } step;
+
+static void draw_step(void)
+{
+    char line[LINE_MAX_LEN], rate[64];
+    rate_text(rate, sizeof(rate), step.done, step.total, &step.pace);
+    if (step.total)
+        snprintf(line, sizeof(line), "%s: %llu %%%s", step.what,
+                 (unsigned long long)(step.done * 100 / step.total), rate);
+    else
+        snprintf(line, sizeof(line), "%s ...", step.what);
+    bx_cli_progress_clear();
+    put_line(line);
+    fflush(stderr);
+}
 
 static void show_step(const char *box_id, const char *what, uint64_t done, uint64_t total, void *ud)
 {
@@ -100,23 +117,29 @@ static void show_step(const char *box_id, const char *what, uint64_t done, uint6
         snprintf(step.what, sizeof(step.what), "%s", what);
         step.began = now;
         step.last = 0;
+        due = show && !bx_streq(what, "pull the image") ? now + FIRST : 0;
         step.pace = (struct pace){ 0 };
     }
     if (bx_streq(what, "pull the image")) /* in detail below */
         return;
     pace_mark(&step.pace, done);
+    step.done = done;
+    step.total = total;
     if (!show || now - step.began < FIRST || now - step.last < PAUSE)
         return;
     step.last = now;
-    char line[LINE_MAX_LEN], rate[64];
-    rate_text(rate, sizeof(rate), done, total, &step.pace);
-    if (total)
-        snprintf(line, sizeof(line), "%s: %llu %%%s", what, (unsigned long long)(done * 100 / total), rate);
-    else
-        snprintf(line, sizeof(line), "%s ...", what);
-    bx_cli_progress_clear();
-    put_line(line);
-    fflush(stderr);
+    draw_step();
+}
+
+int bx_cli_progress_wait(void)
+{
+    if (due == 0)
+        return -1;
+    int64_t left = due - bx_now();
+    if (left > 0)
+        return (int)(left / BX_MSEC) + 1;
+    draw_step();
+    return -1;
 }
 
 void bx_cli_step(const char *what)

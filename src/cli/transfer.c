@@ -7,11 +7,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/limits.h"
 #include "base/str.h"
 
 struct transfer {
     const char *name; /* load */
-    bool quiet;
+    bool quiet, warm;
+    int64_t cpus, memory; /* of the boxes it is to be warm for; 0: the default */
     BoxliteImageImport import;
     const char *output, *format; /* save */
     char **words;
@@ -19,6 +21,12 @@ struct transfer {
 };
 
 typedef bool transfer_fn(CBoxliteRuntime *rt, CBoxliteImageHandle *images, const struct transfer *t, struct bx_call *call);
+
+/* On a signal: what was begun is cleared away, not only left. */
+static void give_up(void *rt)
+{
+    boxlite_runtime_free(rt);
+}
 
 static int transfer(transfer_fn *fn, const struct transfer *t)
 {
@@ -28,10 +36,12 @@ static int transfer(transfer_fn *fn, const struct transfer *t)
     if (!rt)
         return BX_EXIT_FAILURE;
     bx_cli_progress(rt);
+    bx_cli_on_leave(give_up, rt);
     CBoxliteImageHandle *images = bx_cli_images(rt, &code);
     if (images && !fn(rt, images, t, &call))
         code = bx_cli_fail(&call.error, NULL);
     bx_cli_progress_clear();
+    bx_cli_on_leave(NULL, NULL);
     boxlite_image_free(images);
     boxlite_runtime_free(rt);
     return bx_cli_finish(code);
@@ -54,12 +64,44 @@ void bx_cli_show_image(const char *did, CImagePullResult *r, bool quiet)
     boxlite_free_image_pull_result(r);
 }
 
+/* What came is told first: it is there, whatever becomes of the rest. */
+static bool finish_in(CBoxliteRuntime *rt, CBoxliteImageHandle *images, const struct transfer *t, const char *did,
+                      struct bx_call *call)
+{
+    CImagePullResult *r = call->result;
+    const BoxliteImageWarm options = { sizeof(options), (int32_t)t->cpus, (int32_t)t->memory };
+    bx_cleanup_free char *reference = bx_strf("%s", r->reference);
+    bx_cli_show_image(did, r, t->quiet);
+    if (!t->warm)
+        return true;
+    fflush(stdout);
+    *call = BX_CALL_INIT;
+    if (!bx_call_wait(rt, call, boxlite_image_warm(images, reference, &options, bx_call_plain, call, &call->error)))
+        return false;
+    bx_cli_progress_clear();
+    if (!t->quiet)
+        printf("Warm: yes\n");
+    return true;
+}
+
+/* Which boxes it is to be warm for is nothing to say when it is not to be warm. */
+static int check_warm(const char *verb, const struct transfer *t)
+{
+    if (t->warm || (!t->cpus && !t->memory))
+        return 0;
+    return bx_cli_usage(verb, "--%s is of --warm", t->cpus ? "cpus" : "memory");
+}
+
+#define WARM_OPTS(t)                                                                                                        \
+    BX_OPT_FLAG(0, "warm", &(t).warm, "make its template too: the first box starts as fast as the next"),                   \
+    BX_OPT_INT(0, "cpus", &(t).cpus, 1, BX_CPUS_MAX, "N", "warm for boxes of so many processors (1)"),                      \
+    BX_OPT_INT(0, "memory", &(t).memory, BX_MEMORY_MIN_MIB, BX_MEMORY_MAX_MIB, "MiB", "warm for boxes of this memory (1024)")
+
 static bool pull(CBoxliteRuntime *rt, CBoxliteImageHandle *images, const struct transfer *t, struct bx_call *call)
 {
     if (!bx_call_wait(rt, call, boxlite_image_pull(images, t->words[0], keep_result, call, &call->error)))
         return false;
-    bx_cli_show_image("Pulled", call->result, t->quiet);
-    return true;
+    return finish_in(rt, images, t, "Pulled", call);
 }
 
 int bx_verb_pull(int argc, char **argv)
@@ -67,6 +109,7 @@ int bx_verb_pull(int argc, char **argv)
     struct transfer t = {.words = argv + 1};
     const struct bx_opt opts[] = {
         BX_OPT_FLAG('q', "quiet", &t.quiet, "print its id only"),
+        WARM_OPTS(t),
         BX_OPT_INCLUDE(bx_cli_global_opts),
         BX_OPT_END,
     };
@@ -76,15 +119,15 @@ int bx_verb_pull(int argc, char **argv)
         return code;
     if (n != 1)
         return bx_cli_usage("pull", n == 0 ? "which image?" : "one image at a time");
-    return transfer(pull, &t);
+    code = check_warm("pull", &t);
+    return code ? code : transfer(pull, &t);
 }
 
 static bool load(CBoxliteRuntime *rt, CBoxliteImageHandle *images, const struct transfer *t, struct bx_call *call)
 {
     if (!bx_call_wait(rt, call, boxlite_image_load(images, t->words[0], t->name, keep_result, call, &call->error)))
         return false;
-    bx_cli_show_image("Loaded", call->result, t->quiet);
-    return true;
+    return finish_in(rt, images, t, "Loaded", call);
 }
 
 int bx_verb_load(int argc, char **argv)
@@ -93,6 +136,7 @@ int bx_verb_load(int argc, char **argv)
     const struct bx_opt opts[] = {
         BX_OPT_STRING(0, "name", &t.name, "NAME", "call the image this (the name it carries)"),
         BX_OPT_FLAG('q', "quiet", &t.quiet, "print its id only"),
+        WARM_OPTS(t),
         BX_OPT_INCLUDE(bx_cli_global_opts),
         BX_OPT_END,
     };
@@ -102,7 +146,8 @@ int bx_verb_load(int argc, char **argv)
         return code;
     if (n != 1)
         return bx_cli_usage("load", n == 0 ? "load what?" : "one path at a time");
-    return transfer(load, &t);
+    code = check_warm("load", &t);
+    return code ? code : transfer(load, &t);
 }
 
 static bool import(CBoxliteRuntime *rt, CBoxliteImageHandle *images, const struct transfer *t, struct bx_call *call)
@@ -110,8 +155,7 @@ static bool import(CBoxliteRuntime *rt, CBoxliteImageHandle *images, const struc
     const char *path = bx_streq(t->words[0], "-") ? "/dev/stdin" : t->words[0];
     if (!bx_call_wait(rt, call, boxlite_image_import(images, path, t->words[1], &t->import, keep_result, call, &call->error)))
         return false;
-    bx_cli_show_image("Imported", call->result, t->quiet);
-    return true;
+    return finish_in(rt, images, t, "Imported", call);
 }
 
 int bx_verb_import(int argc, char **argv)

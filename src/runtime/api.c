@@ -94,6 +94,7 @@ int boxlite_has_feature(const char *name)
         "image_save",
         "image_pull",
         "image_import",
+        "image_warm",
         "rootfs_path",
         "info",
         "engine",

@@ -227,6 +227,13 @@ struct bx_job *bx_job_terminate(struct bx_job *j)
     return NULL;
 }
 
+struct bx_job *bx_job_leave(struct bx_job *j)
+{
+    if (j)
+        job_free(j);
+    return NULL;
+}
+
 void bx_jobs_end(struct CBoxliteRuntime *rt)
 {
     while (rt->jobs)

@@ -34,6 +34,9 @@ int bx_job_unpack_result(const char *text, size_t len, struct bx_err *err);
 struct bx_job *bx_job_kill(struct bx_job *j);
 /* The same with SIGTERM, for one that cleans up behind itself. */
 struct bx_job *bx_job_terminate(struct bx_job *j);
+/* Lets it find its pipe closed, for a program that ends by that and clears away what it has begun; fn is not called.
+ * Accepts NULL; returns NULL. */
+struct bx_job *bx_job_leave(struct bx_job *j);
 void bx_jobs_end(struct CBoxliteRuntime *rt);
 
 /*

@@ -21,6 +21,7 @@
 #include "runtime/pull.h"
 #include "runtime/registries.h"
 #include "runtime/save.h"
+#include "runtime/warm.h"
 
 /* ---- references and the lock ---- */
 
@@ -395,6 +396,7 @@ void boxlite_runtime_free(CBoxliteRuntime *rt)
     bx_saves_end(rt);
     bx_imports_end(rt);
     bx_pulls_end(rt, "the runtime was freed");
+    bx_warms_end(rt, "the runtime was freed");
     bx_collects_end(rt);
     bx_boxes_end(rt); /* connections close: boxes that are not detached end by it */
     bx_jobs_end(rt);  /* what is left of them: the probe */
@@ -456,6 +458,7 @@ static int shutdown_locked(struct CBoxliteRuntime *rt, int timeout_secs, struct 
     rt->closing = true;
     rt->shutdown_op = op;
     bx_pulls_end(rt, "the runtime was shut down");
+    bx_warms_end(rt, "the runtime was shut down");
     bx_boxes_stop_owned(rt, false);
     bx_shutdown_check(rt);
     return 0;

@@ -176,6 +176,7 @@ struct CBoxliteRuntime {
     struct bx_pull *pulls; /* ... and pulled, for calls */
     struct save *saves;    /* ... and saved */
     struct import *imports; /* ... and imported */
+    struct bx_warm *warms; /* ... and warmed */
     struct bx_registries *registries;
     struct collect *collects; /* what is being removed */
     struct bx_op *shutdown_op;

@@ -89,7 +89,7 @@ void bx_start_free(struct bx_start *s)
     bx_convert_free(s->convert);
     bx_pull_free(s->pull);
     bx_rootfs_free(s->rootfs);
-    bx_job_kill(s->template_job);
+    bx_job_leave(s->template_job);
     bx_vm_key_done(&s->machine.key);
     bx_image_config_done(&s->config);
     bx_close(s->lock_fd);

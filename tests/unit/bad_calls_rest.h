@@ -153,6 +153,20 @@ ROW(boxlite_image_import)
     BAD(boxlite_image_import(b->images, "/x", "x", &unset, no_pulled, NULL, E));
     STALE(boxlite_image_import(b->stale_images, "/x", "x", NULL, no_pulled, NULL, E));
 }
+ROW(boxlite_image_warm)
+{
+    BoxliteImageWarm unset = {0}, crowd = BOXLITE_IMAGE_WARM_INIT, tiny = BOXLITE_IMAGE_WARM_INIT;
+
+    crowd.cpus = 1000;
+    tiny.memory_mib = -1;
+    BAD(boxlite_image_warm(NULL, "x", NULL, no_plain, NULL, E));
+    BAD(boxlite_image_warm(b->images, NULL, NULL, no_plain, NULL, E));
+    BAD(boxlite_image_warm(b->images, "x", NULL, NULL, NULL, E));
+    BAD(boxlite_image_warm(b->images, "x", &unset, no_plain, NULL, E));
+    BAD(boxlite_image_warm(b->images, "x", &crowd, no_plain, NULL, E));
+    BAD(boxlite_image_warm(b->images, "x", &tiny, no_plain, NULL, E));
+    STALE(boxlite_image_warm(b->stale_images, "x", NULL, no_plain, NULL, E));
+}
 ROW(boxlite_image_save)
 {
     BAD(boxlite_image_save(NULL, one, 1, "/x", NULL, no_plain, NULL, E));

@@ -87,6 +87,7 @@ static const struct {
     R(boxlite_image_remove),
     R(boxlite_image_save),
     R(boxlite_image_tag),
+    R(boxlite_image_warm),
     R(boxlite_info_free),
     R(boxlite_info_get),
     R(boxlite_info_key),

@@ -110,6 +110,7 @@ static void misuse_is_refused(void **state)
     struct home *h = *state;
     CBoxliteImageHandle *images = images_of(h);
     BoxliteImagePrune o = BOXLITE_IMAGE_PRUNE_INIT;
+    BoxliteImageWarm warm = BOXLITE_IMAGE_WARM_INIT;
     CBoxliteError e = {Ok, NULL};
     char *huge = malloc(1 << 20);
 
@@ -139,6 +140,21 @@ static void misuse_is_refused(void **state)
     assert_int_equal(boxlite_image_prune(images, &o, on_pruned, NULL, NULL), InvalidArgument);
     o.size = 0;
     assert_int_equal(boxlite_image_prune(images, &o, on_pruned, NULL, NULL), InvalidArgument);
+    assert_int_equal(boxlite_image_warm(NULL, "a", NULL, on_plain, NULL, NULL), InvalidArgument);
+    assert_int_equal(boxlite_image_warm(images, NULL, NULL, on_plain, NULL, NULL), InvalidArgument);
+    assert_int_equal(boxlite_image_warm(images, "a", NULL, NULL, NULL, NULL), InvalidArgument);
+    assert_int_equal(boxlite_image_warm(images, huge, NULL, on_plain, NULL, NULL), InvalidArgument);
+    warm.cpus = 1000;
+    assert_int_equal(boxlite_image_warm(images, "a", &warm, on_plain, NULL, &e), InvalidArgument);
+    assert_non_null(strstr(e.message, "cpus must be 1 to"));
+    boxlite_error_free(&e);
+    warm.cpus = 0;
+    warm.memory_mib = -1;
+    assert_int_equal(boxlite_image_warm(images, "a", &warm, on_plain, NULL, &e), InvalidArgument);
+    assert_string_equal(e.message, "invalid argument: options: memory_mib is negative");
+    boxlite_error_free(&e);
+    warm.size = 0;
+    assert_int_equal(boxlite_image_warm(images, "a", &warm, on_plain, NULL, NULL), InvalidArgument);
     assert_int_equal(boxlite_image_inspect(NULL, "a", on_info, NULL, NULL), InvalidArgument);
     assert_int_equal(boxlite_image_inspect(images, NULL, on_info, NULL, NULL), InvalidArgument);
     assert_int_equal(boxlite_image_inspect(images, "a", NULL, NULL, NULL), InvalidArgument);
