@@ -100,6 +100,10 @@ typedef enum BoxlitePortProtocol {
     BoxlitePortProtocolTcp = 0,
     BoxlitePortProtocolUdp = 1
 } BoxlitePortProtocol;
+/* Kinds of a BoxliteSocketAddress. */
+#define BoxliteSocketTcp  0
+#define BoxliteSocketUnix 1
+
 typedef enum BoxliteRegistryTransport {
     BoxliteRegistryTransportHttps = 0,
     BoxliteRegistryTransportHttp = 1
@@ -121,6 +125,10 @@ typedef struct CBoxliteSimple CBoxliteSimple;
 typedef struct CBoxliteImageHandle CBoxliteImageHandle;
 /* Named facts (extension): see boxlite_info_get. */
 typedef struct CBoxliteInfo CBoxliteInfo;
+/* The network of a box; a tunnel to one of its ports; what listens on this host for a tunnel. */
+typedef struct CBoxNetworkHandle CBoxNetworkHandle;
+typedef struct CBoxTunnelHandle CBoxTunnelHandle;
+typedef struct CTunnelForwarderHandle CTunnelForwarderHandle;
 
 /* A registry that images are pulled from; checked and kept by boxlite_runtime_new. Without credentials those of docker's
  * configuration are used (~/.docker/config.json and its helpers), if it has any. */
@@ -200,6 +208,15 @@ typedef struct CPublishedPortList {
     CPublishedPort *items;
     int count;
 } CPublishedPortList;
+
+/* Where to listen. kind BoxliteSocketTcp: host (an IPv4 address, NULL: 127.0.0.1) and port (0: one is chosen);
+ * BoxliteSocketUnix: path. */
+typedef struct BoxliteSocketAddress {
+    uint32_t kind;
+    const char *host;
+    uint16_t port;
+    const char *path;
+} BoxliteSocketAddress;
 
 typedef struct CNetworkInfo {
     BoxliteNetworkMode mode;
@@ -301,6 +318,8 @@ typedef void (*CExecutionWaitCb)(int exit_code, CBoxliteError *error, void *user
 typedef void (*CExecutionKillCb)(CBoxliteError *error, void *user_data);
 typedef void (*CExecutionSignalCb)(CBoxliteError *error, void *user_data);
 typedef void (*CExecutionResizeCb)(CBoxliteError *error, void *user_data);
+typedef void (*CTunnelForwarderWaitCb)(CBoxliteError *error, void *user_data);
+typedef void (*CTunnelForwarderCloseCb)(CBoxliteError *error, void *user_data);
 typedef void (*CBoxImagePullCb)(CImagePullResult *result, CBoxliteError *error, void *user_data);
 typedef void (*CBoxImageListCb)(CImageInfoList *list, CBoxliteError *error, void *user_data);
 /* Extensions. */
@@ -981,6 +1000,43 @@ BOXLITE_API BoxliteErrorCode boxlite_simple_run(CBoxliteSimple *simple, const ch
 BOXLITE_API void boxlite_result_free(CBoxliteExecResult *result);
 /* Removes the box: BLOCKS until it has ended (some milliseconds). */
 BOXLITE_API void boxlite_simple_free(CBoxliteSimple *simple);
+
+/* ---- network of a box ---------------------------------------------------------------------------------------
+ * Tunnels reach a port of the box from this program, whatever listens there on the box's loopback address. They need no
+ * network of the box and nothing published. Bytes move while the program drains. Handles are independent of each other
+ * and of the box's handle; each is freed by its caller.
+ */
+
+/* The network of a box. Errors: Stopped when the handle is void. */
+BOXLITE_API BoxliteErrorCode boxlite_box_network(CBoxHandle *box, CBoxNetworkHandle **out_network, CBoxliteError *out_error);
+BOXLITE_API void boxlite_network_free(CBoxNetworkHandle *network);
+
+/* A tunnel to a TCP port of the box, 1 to 65535. Nothing is connected yet. */
+BOXLITE_API BoxliteErrorCode boxlite_network_tunnel(CBoxNetworkHandle *network, uint16_t port, CBoxTunnelHandle **out_tunnel,
+                                                    CBoxliteError *out_error);
+BOXLITE_API void boxlite_tunnel_free(CBoxTunnelHandle *tunnel);
+
+/* Where others reach it: NULL, a box of this host is reached by its programs only. */
+BOXLITE_API BoxliteErrorCode boxlite_tunnel_uri(CBoxTunnelHandle *tunnel, char **out_uri, CBoxliteError *out_error);
+
+/* A connection: a stream socket, the caller's to close. The box is started when it does not run. When nothing listens in
+ * the box the socket comes to its end at once. At most 256 at a time (ResourceExhausted). */
+BOXLITE_API BoxliteErrorCode boxlite_tunnel_connect(CBoxTunnelHandle *tunnel, int32_t *out_fd, CBoxliteError *out_error);
+
+/* Listens on this host; each connection goes to the box. Errors: Network when the address is taken. */
+BOXLITE_API BoxliteErrorCode boxlite_tunnel_forward(CBoxTunnelHandle *tunnel, const BoxliteSocketAddress *address,
+                                                    CTunnelForwarderHandle **out_forwarder, CBoxliteError *out_error);
+/* "127.0.0.1:8080", or the path; the caller frees it (boxlite_free_string). */
+BOXLITE_API BoxliteErrorCode boxlite_tunnel_forwarder_address(CTunnelForwarderHandle *forwarder, char **out_address,
+                                                              CBoxliteError *out_error);
+/* Answered when it listens no more. */
+BOXLITE_API BoxliteErrorCode boxlite_tunnel_forwarder_wait(CTunnelForwarderHandle *forwarder, CTunnelForwarderWaitCb cb,
+                                                           void *user_data, CBoxliteError *out_error);
+/* Listens no more; connections that are open go on. */
+BOXLITE_API BoxliteErrorCode boxlite_tunnel_forwarder_close(CTunnelForwarderHandle *forwarder, CTunnelForwarderCloseCb cb,
+                                                            void *user_data, CBoxliteError *out_error);
+/* Closes it too. */
+BOXLITE_API void boxlite_tunnel_forwarder_free(CTunnelForwarderHandle *forwarder);
 
 /* ---- images -------------------------------------------------------------------------------------------- */
 

@@ -24,7 +24,7 @@ ROOMS = {
     "vm": "base loop host jail disk",
     "image": "base host",
     "store": "base",
-    "runtime": "base loop wire host jail policy disk vm image store boxlite.h",
+    "runtime": "base loop wire relay host jail policy disk vm image store boxlite.h",
     "guest": "base loop wire relay files",
     "shim": "base loop wire relay host jail vm",
     "net": "base loop wire relay jail policy",

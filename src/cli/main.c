@@ -23,6 +23,8 @@ const struct bx_verb bx_verbs[] = {
     { "start", NULL, "BOX...", "start boxes that were stopped", bx_verb_start },
     { "stop", NULL, "BOX...", "stop boxes; their disks stay", bx_verb_stop },
     { "rm", NULL, "[OPTIONS] BOX...", "remove boxes and their disks", bx_verb_rm },
+    { "network tunnel", NULL, "[OPTIONS] BOX PORT", "reach a port of a box at an address of this host", bx_verb_network_tunnel },
+    { "network", NULL, "VERB ...", NULL, bx_verb_group },
     BX_VERB_GROUP("Images"),
     { "pull", NULL, "[OPTIONS] IMAGE", "fetch an image from its registry", bx_verb_pull, true },
     { "load", NULL, "[OPTIONS] PATH", "take an image from an OCI layout, an OCI archive or `docker save`", bx_verb_load, true },

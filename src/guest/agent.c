@@ -100,9 +100,14 @@ static int control_message(struct bx_link *l, uint16_t type, uint32_t stream, co
     struct bx_agent *a = agent_of(l);
 
     (void)err;
+    if (stream && (type == BX_MSG_DIAL || bx_connections_have(&a->tunnels, stream))) {
+        bx_connections_message(&a->tunnels, type, stream, payload, len);
+        return 0;
+    }
     switch (type) {
     case BX_MSG_HELLO:
         bx_execs_drop_streams(&a->execs); /* a new epoch */
+        bx_connections_drop(&a->tunnels);
         answer_hello(l, payload, len);
         bx_port_flush(&a->control); /* before a Start that came with it takes its time */
         break;
@@ -142,15 +147,25 @@ static int control_message(struct bx_link *l, uint16_t type, uint32_t stream, co
 static int control_data(struct bx_link *l, uint32_t stream, unsigned lane, const uint8_t *data, size_t len,
                         struct bx_err *err)
 {
+    struct bx_agent *a = agent_of(l);
+
     (void)err;
-    bx_execs_data(&agent_of(l)->execs, stream, lane, data, len);
+    if (bx_connections_have(&a->tunnels, stream))
+        bx_connections_data(&a->tunnels, stream, lane, data, len);
+    else
+        bx_execs_data(&a->execs, stream, lane, data, len);
     return 0;
 }
 
 static int control_eof(struct bx_link *l, uint32_t stream, unsigned lane, struct bx_err *err)
 {
+    struct bx_agent *a = agent_of(l);
+
     (void)err;
-    bx_execs_eof(&agent_of(l)->execs, stream, lane);
+    if (bx_connections_have(&a->tunnels, stream))
+        bx_connections_eof(&a->tunnels, stream, lane);
+    else
+        bx_execs_eof(&a->execs, stream, lane);
     return 0;
 }
 
@@ -204,6 +219,7 @@ static void control_lost(struct bx_port *p, void *ud)
 
     (void)p;
     bx_execs_drop_streams(&a->execs);
+    bx_connections_drop(&a->tunnels);
 }
 
 static void bulk_lost(struct bx_port *p, void *ud)
@@ -251,6 +267,7 @@ int bx_agent_init(struct bx_agent *a, const int ports[2], int uevent_fd, struct 
         return bx_fail(err, BX_EENGINE, errno, "event loop");
     bx_execs_init(&a->execs, a->loop, &a->control.link, &a->cgroups);
     bx_connections_init(&a->conns, a->loop, &a->bulk.link, &bx_catch_ops, &a->catch);
+    bx_connections_init(&a->tunnels, a->loop, &a->control.link, NULL, NULL); /* inward only: nobody answers */
     bx_catch_init(&a->catch, &a->conns);
     r = prepare(a, err);
     if (r >= 0)
@@ -265,9 +282,14 @@ static void after_round(struct bx_agent *a)
 {
     bx_port_flush(&a->control);
     bx_port_flush(&a->bulk);
-    if (a->execs.link_failed) {
+    if (a->execs.link_failed || a->tunnels.relays.link_failed) {
+        a->tunnels.relays.link_failed = false;
         bx_error("control: the host does not read its answers");
         bx_port_reset(&a->control);
+    }
+    if (a->tunnels.relays.first_starved && bx_link_data_room(&a->control.link) >= RESUME_ROOM) {
+        bx_relays_resume(&a->tunnels.relays);
+        bx_port_flush(&a->control);
     }
     if (a->execs.starved && bx_link_data_room(&a->control.link) >= RESUME_ROOM) {
         bx_execs_resume(&a->execs);

@@ -34,7 +34,8 @@ struct bx_agent {
     struct bx_container container;
     struct bx_box box;
     struct bx_execs execs;
-    struct bx_connections conns;
+    struct bx_connections conns;   /* of the port bulk */
+    struct bx_connections tunnels; /* of the port control: Dial of programs */
     struct bx_catch catch;
     int uevent_fd;
     int disk_fd;

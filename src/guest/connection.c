@@ -301,6 +301,11 @@ void bx_connections_message(struct bx_connections *cs, uint16_t type, uint32_t s
     }
 }
 
+bool bx_connections_have(struct bx_connections *cs, uint32_t stream)
+{
+    return by_stream(cs, stream) != NULL;
+}
+
 void bx_connections_data(struct bx_connections *cs, uint32_t stream, unsigned lane, const uint8_t *data, size_t len)
 {
     struct bx_connection *c = by_stream(cs, stream);

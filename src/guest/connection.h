@@ -83,6 +83,9 @@ void bx_connections_message(struct bx_connections *cs, uint16_t type, uint32_t s
 void bx_connections_data(struct bx_connections *cs, uint32_t stream, unsigned lane, const uint8_t *data, size_t len);
 void bx_connections_eof(struct bx_connections *cs, uint32_t stream, unsigned lane);
 
+/* Is this stream a connection's? */
+bool bx_connections_have(struct bx_connections *cs, uint32_t stream);
+
 /* --- for catch.c --- */
 
 struct bx_connection *bx_connection_find(struct bx_connections *cs, const struct bx_flow *flow);

@@ -11,6 +11,7 @@
 #include "runtime/conn.h"
 #include "runtime/exec.h"
 #include "runtime/files.h"
+#include "runtime/tunnel.h"
 #include "runtime/live.h"
 
 /* ---- live boxes ---- */
@@ -86,6 +87,7 @@ static void box_free(struct bx_box *b)
     bx_close(b->dir_fd);
     bx_close(b->restart_fd);
     bx_strv_free(b->main_argv);
+    free(b->tunnels);
     boxlite_options_free(b->options);
     free(b->name);
     free(b);
@@ -176,6 +178,7 @@ void bx_boxes_end(struct CBoxliteRuntime *rt)
         while (b->execs)
             bx_exec_fail(b->execs, &why);
         bx_files_fail(b, BX_FILES_WAITING | BX_FILES_SENT, &why);
+        bx_tunnels_fail(b, true);
         bx_op_list_answer(&b->up_ops, &why);
         bx_op_list_answer(&b->down_ops, &why);
         bx_op_list_answer(&b->restart_ops, &why);

@@ -64,6 +64,7 @@ struct bx_box {
     int restart_fd; /* start.lock, from when it is told to stop until settle.c has it; -1: not ours */
     struct CExecutionHandle *execs; /* each holds a reference */
     struct bx_files *files;         /* work on its files, in the order in which it was asked for; likewise */
+    struct bx_tunnels *tunnels;     /* connections to its ports; NULL: there were none; likewise */
     struct CExecutionHandle *main; /* of them: the main process, to come or running */
     char **main_argv;  /* of this start; NULL: the box idles */
     bool main_pending; /* sent, neither accepted nor refused */

@@ -11,6 +11,7 @@
 #include "runtime/exec.h"
 #include "runtime/files.h"
 #include "runtime/live.h"
+#include "runtime/tunnel.h"
 
 /* Several frames of data may wait for the socket; more waits in the executions. */
 #define CONN_DATA_MAX (1024 * 1024)
@@ -199,6 +200,7 @@ static int on_message(struct bx_link *l, uint16_t type, uint32_t stream, const u
     struct bx_conn *c = l->ud;
     struct CExecutionHandle *x;
     struct bx_files *f;
+    struct bx_tunneled *t;
 
     if (!c->hello) {
         if (type == BX_MSG_HELLO && stream == 0)
@@ -212,7 +214,12 @@ static int on_message(struct bx_link *l, uint16_t type, uint32_t stream, const u
     if (x)
         return bx_exec_message(x, type, payload, len, err);
     f = bx_files_of(c->box, stream);
-    return f ? bx_files_message(f, type, payload, len, err) : 0; /* of a stream that was given up */
+    if (f)
+        return bx_files_message(f, type, payload, len, err);
+    t = bx_tunneled_of(c->box, stream);
+    if (t)
+        bx_tunneled_message(t, type, payload, len);
+    return 0; /* or of a stream that was given up */
 }
 
 static int on_data(struct bx_link *l, uint32_t stream, unsigned lane, const uint8_t *data, size_t len,
@@ -221,9 +228,12 @@ static int on_data(struct bx_link *l, uint32_t stream, unsigned lane, const uint
     struct bx_conn *c = l->ud;
     struct CExecutionHandle *x = exec_of(c, stream);
     struct bx_files *f = x ? NULL : bx_files_of(c->box, stream);
+    struct bx_tunneled *t = x || f ? NULL : bx_tunneled_of(c->box, stream);
 
     if (f)
         return bx_files_data(f, lane, data, len, err);
+    if (t)
+        bx_tunneled_data(t, lane, data, len);
     return x ? bx_exec_data(x, lane, data, len, err) : 0;
 }
 
@@ -232,9 +242,12 @@ static int on_eof(struct bx_link *l, uint32_t stream, unsigned lane, struct bx_e
     struct bx_conn *c = l->ud;
     struct CExecutionHandle *x = exec_of(c, stream);
     struct bx_files *f = x ? NULL : bx_files_of(c->box, stream);
+    struct bx_tunneled *t = x || f ? NULL : bx_tunneled_of(c->box, stream);
 
     if (f)
         return bx_files_eof(f, lane);
+    if (t)
+        bx_tunneled_eof(t, lane);
     return x ? bx_exec_eof(x, lane, err) : 0;
 }
 
@@ -327,6 +340,7 @@ static void conn_pump(struct bx_conn *c)
         bx_exec_pump(x);
     }
     bx_files_pump_all(c->box);
+    bx_tunnels_pump(c->box);
 }
 
 static void conn_on_io(struct bx_source *s, int fd, uint32_t events, void *ud)
@@ -417,6 +431,7 @@ void bx_conn_close(struct bx_box *b, const struct bx_err *why)
 
     if (!c)
         return;
+    bx_tunnels_fail(b, false); /* they are relayed over its link */
     b->conn = NULL;
     bx_source_remove(c->source);
     bx_source_remove(c->timer);

@@ -13,6 +13,7 @@
 #include "runtime/files.h"
 #include "runtime/job.h"
 #include "runtime/live.h"
+#include "runtime/tunnel.h"
 
 #define STOP_GRACE_MS        5000
 #define STOP_DEADLINE        (20 * BX_SEC)
@@ -28,6 +29,7 @@ static void fail_waiting_execs(struct bx_box *b, const struct bx_err *err)
             bx_exec_fail(x, err);
     }
     bx_files_fail(b, BX_FILES_WAITING, err);
+    bx_tunnels_fail(b, true);
 }
 
 int bx_box_want_up(struct bx_box *b, bool implicit, struct bx_err *err)
@@ -128,6 +130,7 @@ int bx_box_is_up(struct bx_box *b, struct bx_err *err)
             bx_exec_send(x);
     }
     bx_files_send_waiting(b);
+    bx_tunnels_send_waiting(b);
     if (!b->main_pending)
         answer_up(b, NULL);
     bx_live_up(b);
@@ -195,6 +198,7 @@ void bx_box_lost(struct bx_box *b, const struct bx_err *why)
                 bx_exec_fail(x, why); /* those that have ended stay as they are */
         }
         bx_files_fail(b, BX_FILES_SENT | (was_up && !b->restart_ops.first ? BX_FILES_WAITING : 0), why);
+        bx_tunnels_fail(b, was_up && !b->restart_ops.first);
         if (bx_settle_start(b, true, &err) < 0)
             bx_box_is_down(b, &err);
     }
@@ -272,8 +276,8 @@ void bx_box_is_down(struct bx_box *b, const struct bx_err *err)
         bx_op_list_answer(&b->restart_ops, err);
     while ((op = bx_op_list_take(&b->restart_ops)))
         bx_op_list_add(&b->up_ops, op);
-    if (b->up_ops.first || b->execs || b->files) {
-        bool waiting = b->up_ops.first || bx_files_wait(b);
+    if (b->up_ops.first || b->execs || b->files || bx_tunnels_wait(b)) {
+        bool waiting = b->up_ops.first || bx_files_wait(b) || bx_tunnels_wait(b);
         struct CExecutionHandle *x;
 
         for (x = b->execs; x && !waiting; x = x->next)

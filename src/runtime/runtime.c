@@ -21,6 +21,7 @@
 #include "runtime/pull.h"
 #include "runtime/registries.h"
 #include "runtime/save.h"
+#include "runtime/tunnel.h"
 #include "runtime/warm.h"
 
 /* ---- references and the lock ---- */
@@ -398,6 +399,7 @@ void boxlite_runtime_free(CBoxliteRuntime *rt)
     bx_pulls_end(rt, "the runtime was freed");
     bx_warms_end(rt, "the runtime was freed");
     bx_collects_end(rt);
+    bx_forwarders_end(rt);
     bx_boxes_end(rt); /* connections close: boxes that are not detached end by it */
     bx_jobs_end(rt);  /* what is left of them: the probe */
     rt->freed = true;

@@ -179,6 +179,7 @@ struct CBoxliteRuntime {
     struct bx_warm *warms; /* ... and warmed */
     struct bx_registries *registries;
     struct collect *collects; /* what is being removed */
+    struct CTunnelForwarderHandle *forwarders; /* that listen */
     struct bx_op *shutdown_op;
     struct bx_source *shutdown_timer;
     bool shutdown_forced;

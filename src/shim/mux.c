@@ -109,7 +109,10 @@ void mux_stream_close(struct bx_mux *m, struct stream *s)
 {
     bool was_main = s->gs == m->main_gs;
 
-    mux_control_to_guest(m, BX_MSG_CLOSE, s->gs, NULL, 0);
+    if (s->dial && s->lanes[BX_LANE_STDIN].eof) /* in order: it must not overtake the last bytes */
+        (void)bx_link_send_ordered(&m->guest, BX_MSG_CLOSE, s->gs, NULL, 0);
+    else
+        mux_control_to_guest(m, BX_MSG_CLOSE, s->gs, NULL, 0);
     mux_stream_free(m, s);
     if (was_main)
         watch_main(m);

@@ -99,6 +99,21 @@ static int client_file_op(struct bx_mux_client *c, uint32_t cs, const uint8_t *p
     return 0;
 }
 
+/* Bytes both ways, to a port of the box. */
+static int client_dial(struct bx_mux_client *c, uint32_t cs, const uint8_t *p, size_t len, struct bx_err *err)
+{
+    struct stream *s;
+    int r = open_stream(c, cs, &s, err);
+
+    if (r < 0 || !s)
+        return r;
+    s->dial = true;
+    bx_lane_init(&s->lanes[BX_LANE_STDIN], BX_CONN_WINDOW);
+    bx_lane_init(&s->lanes[BX_LANE_STDOUT], BX_CONN_WINDOW);
+    mux_control_to_guest(c->m, BX_MSG_DIAL, s->gs, p, len);
+    return 0;
+}
+
 static int client_credit(struct stream *s, const uint8_t *p, size_t len, struct bx_err *err)
 {
     boxlite_Credit credit;
@@ -178,6 +193,8 @@ static int on_client_message(struct bx_link *l, uint16_t type, uint32_t cs, cons
         return client_attach(c, cs, p, len, err);
     if (type == BX_MSG_FILE_OP)
         return client_file_op(c, cs, p, len, err);
+    if (type == BX_MSG_DIAL)
+        return client_dial(c, cs, p, len, err);
 
     s = mux_client_stream(c, cs);
     switch (type) {

@@ -58,6 +58,15 @@ static bool request_answered(struct bx_mux *m, struct stream *s)
     return true;
 }
 
+static int guest_connected(struct bx_mux *m, struct stream *s, const uint8_t *p, size_t len)
+{
+    if (!s->dial || !s->opening)
+        return 0;
+    mux_stream_answered(s, m);
+    mux_control_to_client(s->c, BX_MSG_CONNECTED, s->cs, p, len);
+    return 0;
+}
+
 static int guest_ok(struct bx_mux *m, struct stream *s, const uint8_t *p, size_t len)
 {
     if (request_answered(m, s) && s->c)
@@ -147,6 +156,8 @@ static int on_guest_message(struct bx_link *l, uint16_t type, uint32_t gs, const
     switch (type) {
     case BX_MSG_STARTED:
         return guest_started(m, s, p, len);
+    case BX_MSG_CONNECTED:
+        return guest_connected(m, s, p, len);
     case BX_MSG_ERROR:
         return guest_error(m, s, p, len, err);
     case BX_MSG_CREDIT:

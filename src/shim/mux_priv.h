@@ -38,6 +38,7 @@ struct stream {
     unsigned requests;              /* not answered */
     bool opening;                   /* not answered */
     bool exec;                      /* opened by Exec */
+    bool dial;                      /* opened by Dial */
     bool exited;
     unsigned truncated;             /* mask of lanes */
     bool running;

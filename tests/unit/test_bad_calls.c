@@ -5,6 +5,7 @@
  * of them. The rows are in the headers, by topic.
  */
 #include "bad_calls_boxes.h"
+#include "bad_calls_network.h"
 #include "bad_calls_options.h"
 #include "bad_calls_rest.h"
 
@@ -43,6 +44,7 @@ static const struct {
     R(boxlite_box_metrics),
     R(boxlite_box_mkdir),
     R(boxlite_box_name),
+    R(boxlite_box_network),
     R(boxlite_box_read_file),
     R(boxlite_box_remove_file),
     R(boxlite_box_rename),
@@ -92,6 +94,8 @@ static const struct {
     R(boxlite_info_get),
     R(boxlite_info_key),
     R(boxlite_list_info),
+    R(boxlite_network_free),
+    R(boxlite_network_tunnel),
     R(boxlite_options_add_env),
     R(boxlite_options_add_network_allow),
     R(boxlite_options_add_port),
@@ -138,6 +142,14 @@ static const struct {
     R(boxlite_simple_run),
     R(boxlite_start_box),
     R(boxlite_stop_box),
+    R(boxlite_tunnel_connect),
+    R(boxlite_tunnel_forward),
+    R(boxlite_tunnel_forwarder_address),
+    R(boxlite_tunnel_forwarder_close),
+    R(boxlite_tunnel_forwarder_free),
+    R(boxlite_tunnel_forwarder_wait),
+    R(boxlite_tunnel_free),
+    R(boxlite_tunnel_uri),
     R(boxlite_version),
 };
 

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The network of a box, against a world of the test's own (tests/lib/world.py): every allowed path works, every denied path is shown
 denied; published ports; what happens when things end or die."""
+import contextlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import boxtest
@@ -336,6 +338,76 @@ def test_published_ports_reach_what_listens_on_the_boxes_loopback(home):
         home.run("rm", "-f", "srv")
     with socket.create_server(("127.0.0.1", port)):
         pass  # it is free again
+
+
+# --- tunnels ---
+
+class Tunnel:
+    def __init__(self, home, *args):
+        self.process = home.popen("network", "tunnel", *args)
+        self.address = self.process.stdout.readline().decode().strip()
+        assert self.address, self.process.stderr.read()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *why):
+        self.process.send_signal(signal.SIGINT)
+        assert self.process.wait(20) == 130
+
+    def connect(self):
+        if self.address.startswith("/"):
+            s = socket.socket(socket.AF_UNIX)
+            s.settimeout(20)
+            s.connect(self.address)
+            return s
+        host, port = self.address.rsplit(":", 1)
+        return socket.create_connection((host, int(port)), 20)
+
+
+def test_a_tunnel_reaches_a_box_without_a_network(home):
+    path = os.path.join(home.path, "tunnel.sock")
+    p = home.popen("run", "--name", "tun", "--network", "disabled", IMAGE, "python3", "-c", SERVER)
+    try:
+        assert p.stdout.readline() == b"up\n", p.stderr.read()
+        with Tunnel(home, "tun", 8000) as t, Tunnel(home, "--listen", "unix:" + path, "tun", 8000) as u:
+            for tunnel in (t, u, t):
+                with tunnel.connect() as s:
+                    s.sendall(b"abc")
+                    assert s.recv(100) == b"hi abc"
+                    assert s.recv(100) == b""
+        assert not os.path.exists(path)
+        with Tunnel(home, "tun", 8001) as t, t.connect() as s:  # nobody listens there
+            with contextlib.suppress(ConnectionResetError):
+                assert s.recv(100) == b""
+        for args, why in (("tun", "0"), b"1 to 65535"), (("nobody", "80"), b"no such box"), (("--listen", "x", "tun", "80"), b"--listen"):
+            r = home.run("network", "tunnel", *args)
+            assert r.code in (2, 125) and why in r.err.lower(), r
+    finally:
+        p.kill()
+        p.wait()
+        home.run("rm", "-f", "tun")
+
+
+def test_a_tunnel_carries_much_both_ways(home):
+    echo = "import socket\ns = socket.create_server(('127.0.0.1', 7))\nprint('up', flush=True)\nwhile True:\n  c, _ = s.accept()\n  while True:\n" \
+           "    d = c.recv(65536)\n    if not d: break\n    c.sendall(d)\n  c.close()\n"
+    p = home.popen("run", "--name", "tun", "--network", "disabled", IMAGE, "python3", "-c", echo)
+    try:
+        assert p.stdout.readline() == b"up\n", p.stderr.read()
+        with Tunnel(home, "tun", 7) as t, t.connect() as s:
+            data = os.urandom(5_000_000)
+            sender = threading.Thread(target=lambda: (s.sendall(data), s.shutdown(socket.SHUT_WR)))
+            sender.start()
+            got = bytearray()
+            while chunk := s.recv(1 << 16):
+                got += chunk
+            sender.join()
+            assert bytes(got) == data
+    finally:
+        p.kill()
+        p.wait()
+        home.run("rm", "-f", "tun")
 
 
 # --- death ---
