@@ -105,9 +105,9 @@ static int tell_failure(struct maker *m)
         bx_cli_error("%s", m->log);
         return BX_EXIT_FAILURE;
     }
-    if (!print_errors(m->log))
+    if (m->log_len > 0 && !print_errors(m->log))
         fprintf(stderr, "%s\n", m->log);
-    bx_cli_error("the root file system could not be made: above is why (exit %d)", m->status);
+    bx_cli_error("the root file system could not be made%s (exit %d)", m->log_len > 0 ? ": above is why" : "", m->status);
     return BX_EXIT_FAILURE;
 }
 

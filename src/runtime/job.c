@@ -138,7 +138,7 @@ int bx_job_unpack_result(const char *text, size_t len, struct bx_err *err)
         return 0;
     if (bx_streq(kind, "error") && bx_parse_u64(bx_word(&rest), 1, BX_ECODE_MAX - 1, &code) == 0) {
         bx_str_printable(msg, sizeof(msg), rest, strlen(rest));
-        return bx_fail(err, (enum bx_code)code, 0, "%s", msg);
+        return bx_fail(err, (enum bx_code)code, 0, "%s", msg[0] ? msg : "boxlite-unpack failed and gave no reason");
     }
     return bx_fail(err, BX_EIMAGE, 0, "boxlite-unpack ended without a word: it crashed, or was killed");
 }

@@ -133,6 +133,8 @@ static void words_that_make_no_sense_are_refused(void **state)
         "file 12 " A64 "\ncontent 34 ../../../etc/passwd\ntar gzip 5 0\nok 1 12\n",
         "file -1 " A64 "\ncontent 34 " B64 "\ntar gzip 5 0\nok 1 12\n",
         "file 12 " A64 "\ncontent 34 " B64 "\ntar gzip 5 0\n",
+        "error 8\n",
+        "error 99 it broke\n",
         "file 12 " A64 "\ncontent 34 " B64 "\ntar gzip 5 0\nerror 8 it broke\n",
     };
     struct bx_imported i;
