@@ -15,7 +15,7 @@ CHECK(codes, SessionReaped == 21 && ResourceExhausted == 20 && UnsupportedEngine
                  Ok == 0);
 CHECK(modes,
       BoxliteNetworkModeDisabled == 1 && BoxlitePortProtocolUdp == 1 && BoxliteRegistryTransportHttp == 1);
-CHECK(error, offsetof(CBoxliteError, message) == 8 && sizeof(CBoxliteError) == 16);
+CHECK(error, offsetof(FFIError, message) == 8 && sizeof(CBoxliteError) == 16);
 CHECK(command, offsetof(BoxliteCommand, argc) == 16 && offsetof(BoxliteCommand, env_count) == 32 &&
                    offsetof(BoxliteCommand, timeout_secs) == 56 && offsetof(BoxliteCommand, tty) == 64 &&
                    sizeof(BoxliteCommand) == 72);
@@ -40,11 +40,41 @@ CHECK(image_pruned, offsetof(CImagePruneResult, bytes) == 8 && offsetof(CImagePr
                         offsetof(CImagePruneResult, references) == 40 && sizeof(CImagePruneResult) == 48);
 CHECK(exec_options, offsetof(BoxliteExecOptions, max_open_files) == 24 && sizeof(BoxliteExecOptions) == 64);
 CHECK(result, offsetof(BoxliteExecutionResult, user_us) == 40 && sizeof(BoxliteExecutionResult) == 80);
+CHECK(lists, offsetof(CImageInfoList, count) == 8 && offsetof(CPublishedPortList, count) == 8 &&
+                 offsetof(CBoxInfoList, count) == 8 && offsetof(CBoxFileInfoList, count) == 8);
+CHECK(pull_progress, offsetof(CPullProgress, state) == 48 && offsetof(CPullProgress, done) == 64 &&
+                         sizeof(CPullProgress) == 80);
+CHECK(copy_options, offsetof(BoxliteCopyOptions, user) == 32 && sizeof(BoxliteCopyOptions) == 48);
+CHECK(copy_result, offsetof(CBoxCopyResult, bytes) == 32 && sizeof(CBoxCopyResult) == 48);
+CHECK(file_options, offsetof(BoxliteFileOptions, offset) == 32 && sizeof(BoxliteFileOptions) == 56);
+CHECK(file_info, offsetof(CBoxFileInfo, type) == 24 && offsetof(CBoxFileInfo, mtime_ns) == 48 &&
+                     sizeof(CBoxFileInfo) == 56);
+CHECK(image_import, offsetof(BoxliteImageImport, cmd_count) == 32 && offsetof(BoxliteImageImport, workdir) == 48 &&
+                        sizeof(BoxliteImageImport) == 64);
+CHECK(image_warm, offsetof(BoxliteImageWarm, cpus) == 8 && sizeof(BoxliteImageWarm) == 16);
+CHECK(socket_address, offsetof(BoxliteSocketAddress, host) == 8 && offsetof(BoxliteSocketAddress, port) == 16 &&
+                          offsetof(BoxliteSocketAddress, path) == 24 && sizeof(BoxliteSocketAddress) == 32);
+CHECK(enums, sizeof(BoxliteErrorCode) == 4 && sizeof(BoxliteNetworkMode) == 4 && sizeof(BoxlitePortProtocol) == 4 &&
+                 sizeof(BoxliteRegistryTransport) == 4 && sizeof(BoxlitePullState) == 4 &&
+                 sizeof(BoxliteFileType) == 4);
+
+/* Each initializer in this language: it fits its struct, and says the struct's size. */
+#define INITIALIZED(type, macro)                                                                             \
+    do {                                                                                                     \
+        type value = macro;                                                                                  \
+                                                                                                             \
+        if (value.size != sizeof(value))                                                                     \
+            return 1;                                                                                        \
+    } while (0)
 
 int main(void)
 {
-    BoxliteExecOptions options = BOXLITE_EXEC_OPTIONS_INIT;
-    BoxliteExecutionResult result = BOXLITE_EXECUTION_RESULT_INIT;
-
-    return options.size == sizeof(options) && result.size == sizeof(result) && boxlite_version() ? 0 : 1;
+    INITIALIZED(BoxliteExecOptions, BOXLITE_EXEC_OPTIONS_INIT);
+    INITIALIZED(BoxliteExecutionResult, BOXLITE_EXECUTION_RESULT_INIT);
+    INITIALIZED(BoxliteCopyOptions, BOXLITE_COPY_OPTIONS_INIT);
+    INITIALIZED(BoxliteFileOptions, BOXLITE_FILE_OPTIONS_INIT);
+    INITIALIZED(BoxliteImageWarm, BOXLITE_IMAGE_WARM_INIT);
+    INITIALIZED(BoxliteImageImport, BOXLITE_IMAGE_IMPORT_INIT);
+    INITIALIZED(BoxliteImagePrune, BOXLITE_IMAGE_PRUNE_INIT);
+    return boxlite_version() ? 0 : 1;
 }

@@ -250,6 +250,13 @@ ROW(boxlite_execution_tty_resize)
     BAD(boxlite_execution_tty_resize(b->exec, 1, 65536, no_plain, NULL, E));
     STALE(boxlite_execution_tty_resize(b->stale_exec, 1, 1, no_plain, NULL, E));
 }
+ROW(boxlite_execution_pause)
+{
+    BAD(boxlite_execution_pause(NULL, 1, 1, E));
+    BAD(boxlite_execution_pause(b->exec, 0, 1, E));
+    BAD(boxlite_execution_pause(b->exec, 3, 1, E));
+    STALE(boxlite_execution_pause(b->stale_exec, 1, 1, E));
+}
 ROW(boxlite_execution_result)
 {
     BoxliteExecutionResult r = BOXLITE_EXECUTION_RESULT_INIT, unset = {0};

@@ -63,6 +63,7 @@ static const struct {
     R(boxlite_execution_on_stderr),
     R(boxlite_execution_on_stdout),
     R(boxlite_execution_on_writable),
+    R(boxlite_execution_pause),
     R(boxlite_execution_result),
     R(boxlite_execution_signal),
     R(boxlite_execution_stdin_close),
