@@ -48,6 +48,10 @@ struct fake {
     struct bx_buf echo;
 };
 
+/* Work on files, and what is left to send of it each time round: of tests that have some. */
+static void (*fake_file_op)(struct fake *f, uint32_t stream, const uint8_t *p, size_t len);
+static void (*fake_file_pump)(struct fake *f);
+
 /* Each time it gets stuck, a byte for the test. */
 static int stuck_pipe[2] = {-1, -1};
 
@@ -170,6 +174,12 @@ static inline int fake_message(struct bx_link *l, uint16_t type, uint32_t stream
     boxlite_BoxGone gone = {.state = BX_BOX_STOPPED, .message = "stopped"};
 
     info.shim_pid = (uint32_t)getpid();
+    if (fake_file_op)
+        hello.features = (struct bx_strs){"files", sizeof("files"), 1};
+    if (type == BX_MSG_FILE_OP && fake_file_op) {
+        fake_file_op(f, stream, p, len);
+        return 0;
+    }
     switch (type) {
     case BX_MSG_HELLO:
         return bx_msg_send_hello(l, &hello, err);
@@ -308,6 +318,8 @@ static inline void fake_serve(int fd)
         size_t len;
         ssize_t n;
 
+        if (fake_file_pump)
+            fake_file_pump(&f);
         fake_flood(&f);
         fake_echo(&f);
         while (bx_link_output(&f.link, &out, &len) && (n = send(fd, out, len, MSG_NOSIGNAL)) > 0)
