@@ -94,7 +94,6 @@ static int entries(const char *name)
 {
     bx_cleanup_free char *path = bx_strf("%s/%s", top, name);
     struct bx_place host = {.root = -1};
-    bx_cleanup_buf struct bx_buf all = BX_BUF_INIT(1 << 20);
     struct bx_rec_counts counts = {0};
     struct bx_err err = BX_ERR_INIT;
     int fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
