@@ -31,7 +31,7 @@ test: all  ## unit, wire, jail and VM suites, the rules of the house, the fuzzer
 	@MESON_TESTTHREADS=$${MESON_TESTTHREADS:-$$(($$(nproc) + 2))} meson test -C $(BUILD) --print-errorlogs # some wait for time-outs
 
 bench: all $(BUILD)/image/index.json  ## measure, beside other ways to run a command; table and build/bench.json
-	@ninja -C $(BUILD) --quiet bxbench
+	@ninja -C $(BUILD) --quiet bxbench tests/images/walk
 	@python3 bench/bench.py --build $(BUILD) --image $(BUILD)/image
 
 FUZZ_SECONDS ?= 60

@@ -22,9 +22,9 @@ SOURCE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(SOURCE, "bench"))
 sys.path.insert(0, os.path.join(SOURCE, "tests", "lib"))
 import bare  # noqa: E402
+import images  # noqa: E402
 import mkimage  # noqa: E402
-
-ROWS = []  # (name, unit, samples, goal)
+from table import add, median_of, report  # noqa: E402
 
 # What must be reached under TCG on a 2-core machine: (relation, number) of the median, and of p95 where a second pair stands.
 GOALS = {
@@ -48,23 +48,6 @@ GOALS = {
     "opening a runtime": ("<=", 5, None),
     "first answer / bare QEMU to its greeting": ("<=", 2.2, None),
 }
-
-
-def p95(values):
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(round(0.95 * (len(ordered) - 1))))]
-
-
-def add(name, samples, unit="ms"):
-    samples = list(samples)
-    if not samples:
-        return
-    ROWS.append((name, unit, samples))
-    print(f"  {name}: {statistics.median(samples):.1f} {unit} (n={len(samples)})", file=sys.stderr, flush=True)
-
-
-def median_of(name):
-    return next((statistics.median(s) for n, _, s in ROWS if n == name), None)
 
 
 def unit_of(name):
@@ -328,29 +311,6 @@ def pss(pid):
     return 0
 
 
-def report(path):
-    width = max(len(name) for name, _, _ in ROWS)
-    print(f"\n{'':{width}}  {'n':>4} {'median':>9} {'p95':>9}  unit  goal")
-    missed = []
-    for name, unit, samples in ROWS:
-        middle, high = statistics.median(samples), p95(samples)
-        goal = GOALS.get(name)
-        said = ""
-        if goal:
-            relation, limit, limit95 = goal
-            met = middle <= limit if relation == "<=" else middle >= limit
-            if limit95 is not None:
-                met = met and high <= limit95
-            said = f"{relation} {limit}{f', p95 <= {limit95}' if limit95 else ''}{'' if met else '   MISSED'}"
-            if not met:
-                missed.append(name)
-        print(f"{name:{width}}  {len(samples):4} {middle:9.1f} {high:9.1f}  {unit:5} {said}")
-    with open(path, "w") as f:
-        json.dump([{"name": n, "unit": u, "n": len(s), "median": statistics.median(s), "p95": p95(s), "samples": s} for n, u, s in ROWS],
-                  f, indent=1)
-    print(f"\n{len(GOALS) - len(missed)} of {len(GOALS)} goals met; all samples in {path}")
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--quick", action="store_true", help="few runs: does it work at all")
@@ -369,7 +329,8 @@ def main():
             step()
     finally:
         bench.close()
-    report(os.path.join(args.build, "bench.json"))
+    images.Images(args).all()
+    report(os.path.join(args.build, "bench.json"), {**GOALS, **images.GOALS})
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@
 Images are made once per build directory, below test-images/, from this host's Debian packages and from entries written by hand. All have
 a last layer with /.walk, a static program that lists the tree from inside a box.
 """
+import contextlib
+import io
 import json
 import os
 import random
@@ -12,12 +14,14 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import threading
 import urllib.parse
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCE = os.path.dirname(os.path.dirname(HERE))
 sys.dont_write_bytecode = True
 sys.path[:0] = [os.path.join(SOURCE, "tests", "lib"), os.path.join(SOURCE, "tests", "unpack")]
+import boxtest
 import mkimage
 import oci
 from mkimage import block_device, char_device, directory, fifo, file, hardlink, opaque, symlink, whiteout
@@ -175,6 +179,120 @@ def odd():
         layers = odd_layers()
         mkimage.oci_layout(d, "odd:1", [*layers, walk_layer()], {"Cmd": ["/.walk", "/"]}, ["gzip", ""] * (len(layers) // 2) + ["gzip"] * (1 + len(layers) % 2))
     return cached("odd", make)
+
+
+def python():
+    """The default image, and the walker in a layer above it."""
+    return cached("python", lambda d: add_walk(d, boxtest.python_image(), "python:slim"))
+
+
+def node():
+    """Debian with Node.js: an image without Python, of this host's packages."""
+    def make(d):
+        home = os.path.join(d, "home")
+        try:
+            tool(os.path.join(BUILD, "boxlite"), "--home", home, "bootstrap", "debian", "-q", "--packages", "nodejs", "--name", "node:debian")
+            tool(os.path.join(BUILD, "boxlite"), "--home", home, "save", "-o", os.path.join(d, "made/"), "node:debian")
+        except AssertionError as e:
+            raise Missing(f"an image of the host's packages cannot be made: {e}") from e
+        add_walk(d, os.path.join(d, "made"), "node:alpine")
+        shutil.rmtree(home)
+        shutil.rmtree(os.path.join(d, "made"))
+    return cached("node", make)
+
+
+def add_walk(directory, source, name):
+    """In directory the image of another layout with one more layer."""
+    manifest, config = manifest_of(source)
+    layout = oci.Layout(directory)
+    for layer in manifest["layers"]:
+        shutil.copyfile(blob_path(source, layer["digest"]), blob_path(directory, layer["digest"]))
+    stored = [*zip(manifest["layers"], config["rootfs"]["diff_ids"]), layout.layer(io.BytesIO(mkimage.tar(walk_layer())).read, "gzip")]
+    layout.image(name, stored, config["config"])
+
+
+def for_umoci(layout):
+    """The same image with layers that umoci can read."""
+    kinds = {layer["mediaType"].rpartition(".")[2] for layer in manifest_of(layout)[0]["layers"]}
+    if kinds <= {"tar", "tar+gzip"}:
+        return layout
+    name = os.path.basename(layout).removesuffix(f"-{FORM}") + "-gzip"
+    return cached(name, lambda d: tool("skopeo", "--insecure-policy", "copy", "-q", "--dest-compress-format", "gzip",
+                                       f"oci:{layout}:{name_of(layout)}", f"oci:{d}:{name_of(layout)}"))
+
+
+# A large image: what it has in a gigabyte of files, as (directory, files, bytes of each, whether it packs well), one layer each.
+LARGE = (("gzip", "text", 2000, 64 << 10, True), ("", "big", 8, 32 << 20, False), ("", "middle", 300, 1 << 20, False),
+         ("", "small", 20000, 10 << 10, False), ("gzip", "wheels", 100, 1 << 20, True))
+
+
+def large_files(directory, count, size, packs, seed):
+    """Entries; the same ones every time. What does not pack comes from one piece of noise, cut differently for each file."""
+    noise = random.Random(seed).randbytes(3 << 20)
+    text = b"".join(b"line %d of a file that packs: %s\n" % (i, noise[i:i + 9].hex().encode()) for i in range(3000))
+    yield mkimage.directory(directory)
+    for i in range(count):
+        at = i * 7919 % (1 << 20)
+        source = text if packs else noise
+        data = (b"%s %d\n" % (directory.encode(), i) + (source[at % len(source):] + source) * (1 + size // len(source)))[:size]
+        if i % 100 == 0:
+            yield mkimage.directory(f"{directory}/{i // 100:03d}")
+        yield mkimage.file(f"{directory}/{i // 100:03d}/{i:05d}", data, 0o644 if i % 3 else 0o755, uid=i % 5, mtime=mkimage.MTIME + i)
+
+
+def large(gigabytes=1):
+    """An image that unpacks to so many gigabytes: many files and large ones, in layers of which the last one hides some of what is below."""
+    def make(d):
+        layout = oci.Layout(d)
+        stored = [layout.layer(io.BytesIO(mkimage.tar(layer)).read, "gzip") for layer in (mkimage.busybox_tree(), walk_layer())]
+        for number in range(gigabytes):
+            for kind, name, count, size, packs in LARGE:
+                entries = large_files(f"{name}{number}", count, size, packs, f"{name}{number}")
+                with tempfile.TemporaryFile(dir=d) as f:
+                    with tarfile.open(fileobj=f, mode="w", format=tarfile.PAX_FORMAT) as t:
+                        for info, data in entries:
+                            t.addfile(info, io.BytesIO(data) if data else None)
+                    f.seek(0)
+                    stored.append(layout.layer(f.read, kind))
+        last = [whiteout("big0/000/00003"), whiteout("small0/007"), hardlink("linked", "big0/000/00001"), file("middle0/000/00000", b"replaced")]
+        stored.append(layout.layer(io.BytesIO(mkimage.tar(last)).read, "gzip"))
+        layout.image("large:1", stored, {"Cmd": ["sh"]})
+    return cached(f"large-{gigabytes}", make)
+
+
+# --- memory ---
+
+class Peaks(threading.Thread):
+    """While it runs, follows the processes that work in a home, and those that they started: the most memory that each program had, as the
+    kernel has counted it (VmHWM), in bytes by its name. What a process takes in its last moments may be missed."""
+
+    def __init__(self, path):
+        super().__init__(daemon=True)
+        self.home, self.most, self.ended = boxtest.Home(path), {}, threading.Event()
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ended.set()
+        self.join()
+
+    def run(self):
+        while not self.ended.wait(0.02):
+            found = list(self.home.processes())
+            for pid in found:
+                with contextlib.suppress(OSError, ValueError):
+                    self.note(pid)
+                    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as f:
+                        found += [int(p) for p in f.read().split() if int(p) not in found]
+
+    def note(self, pid):
+        with open(f"/proc/{pid}/status", encoding="utf-8") as f:
+            facts = dict(line.split(":", 1) for line in f)
+        peak = int(facts.get("VmHWM", "0").split()[0]) * 1024
+        name = facts["Name"].strip()
+        self.most[name] = max(peak, self.most.get(name, 0))
 
 
 # --- trees ---
