@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * main.c - boxlite-files: reads and writes the host's files for a copy, so that no slow disk holds up the program that
- * asked for it, and what a box sends is parsed where there is little to win.
+ * main.c - boxlite-files: reads and writes the host's files for a copy, so that no slow disk holds up the
+ * program that asked for it, and what a box sends is parsed where there is little to win.
  *
- *   boxlite-files send    DATA STATUS FLAGS PATH|-              the tree at PATH, or what comes from descriptor 0, as records on DATA
- *   boxlite-files receive DATA STATUS FLAGS MAX-BYTES PATH|-    records from DATA to PATH, or one file's bytes to descriptor 1
+ *   boxlite-files send    DATA STATUS FLAGS PATH|-              the tree at PATH, or what comes from
+ * descriptor 0, as records on DATA boxlite-files receive DATA STATUS FLAGS MAX-BYTES PATH|-    records from
+ * DATA to PATH, or one file's bytes to descriptor 1
  *
  * DATA and STATUS are numbers of inherited descriptors, FLAGS those of record.h. The last line on STATUS is
  *
  *   ok FILES FOLDERS LINKS BYTES LEFT-OUT
  *   error CODE ERRNO MESSAGE              CODE is enum bx_code
  *
- * It has the rights of the program that started it and nothing more: no network, no other program. The end of DATA, and
- * SIGTERM, end it; it leaves no half of a file.
+ * It has the rights of the program that started it and nothing more: no network, no other program. The end of
+ * DATA, and SIGTERM, end it; it leaves no half of a file.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -60,8 +61,8 @@ static void say_outcome(int status, int r, const struct bx_rec_counts *c, const 
     if (r >= 0) {
         say(status, line,
             snprintf(line, sizeof(line), "ok %llu %llu %llu %llu %llu\n", (unsigned long long)c->files,
-                     (unsigned long long)c->folders, (unsigned long long)c->links, (unsigned long long)c->bytes,
-                     (unsigned long long)c->left_out));
+                     (unsigned long long)c->folders, (unsigned long long)c->links,
+                     (unsigned long long)c->bytes, (unsigned long long)c->left_out));
         return;
     }
     bx_str_printable(text, sizeof(text), err->msg, strlen(err->msg));
@@ -96,7 +97,9 @@ static int run_send(const struct order *o, struct bx_rec_counts *counts, struct 
     int r;
 
     bx_rec_out_init(&out, o->data);
-    r = here(o->path ? bx_send_tree(&host, o->path, o->flags, &out, counts, err) : bx_send_stream(0, &out, counts, err), err);
+    r = here(o->path ? bx_send_tree(&host, o->path, o->flags, &out, counts, err)
+                     : bx_send_stream(0, &out, counts, err),
+             err);
     if (r < 0)
         told = *err;
     if (out.failed == 0 && bx_rec_out_end(&out, &told, counts) < 0 && r == 0)

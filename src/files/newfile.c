@@ -70,7 +70,8 @@ static int forget_name(struct bx_newfile *f, int r)
 /* The content goes into what is there: a file that something is mounted on has no other way. */
 static int fill(const struct bx_newfile *f, const char *name)
 {
-    bx_cleanup_close int to = openat(f->dir, name, O_WRONLY | O_TRUNC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    bx_cleanup_close int to =
+        openat(f->dir, name, O_WRONLY | O_TRUNC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     static char piece[65536];
     struct stat st;
     ssize_t n;

@@ -20,8 +20,8 @@ void bx_rec_out_done(struct bx_rec_out *o);
 int bx_rec_out_entry(struct bx_rec_out *o, const struct bx_rec_entry *e);
 int bx_rec_out_close(struct bx_rec_out *o, uint64_t size);
 int bx_rec_out_up(struct bx_rec_out *o);
-/* Reads up to `max` bytes of fd, from `offset` of it (or, offset < 0, from where it stands, as what is at `at`) and sends
- * them. How many, 0 at the end, -errno: of reading -errno, of writing o->failed. */
+/* Reads up to `max` bytes of fd, from `offset` of it (or, offset < 0, from where it stands, as what is at
+ * `at`) and sends them. How many, 0 at the end, -errno: of reading -errno, of writing o->failed. */
 ssize_t bx_rec_out_data(struct bx_rec_out *o, int fd, int64_t offset, uint64_t at, size_t max);
 /* Writes all that waits. */
 int bx_rec_out_flush(struct bx_rec_out *o);

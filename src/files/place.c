@@ -37,8 +37,8 @@ int bx_place_open(const struct bx_place *p, const char *path, int flags)
     return *path ? open_at(p, path, flags) : -ENOENT;
 }
 
-/* Cuts at the last component: the length of what comes before it (with its slash), and where it begins and how long it
- * is. Slashes at the end do not count. */
+/* Cuts at the last component: the length of what comes before it (with its slash), and where it begins and
+ * how long it is. Slashes at the end do not count. */
 static size_t split(const char *path, const char **ret_name, size_t *ret_len)
 {
     size_t end = strlen(path), start;
@@ -91,7 +91,8 @@ int bx_place_make_dir(const struct bx_place *p, const char *path)
         return fd;
     if (len >= sizeof(part))
         return -ENAMETOOLONG;
-    /* From the front, component by component: what is there is entered, what is not is made in what was entered. */
+    /* From the front, component by component: what is there is entered, what is not is made in what was
+     * entered. */
     for (size_t i = 1; i <= len; i++) {
         struct bx_where w = BX_WHERE_INIT;
         int r;

@@ -2,9 +2,9 @@
 /*
  * place.h - where a path leads: on the host as its user means it, in a container never out of its root.
  *
- * With a root every step is openat2(RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS) against it, so links, ".." and absolute
- * names end inside whatever anybody does to the tree meanwhile. Without one (root -1) the path is that of a person at
- * this machine, and means what it means to the kernel. All functions return -errno.
+ * With a root every step is openat2(RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS) against it, so links, ".." and
+ * absolute names end inside whatever anybody does to the tree meanwhile. Without one (root -1) the path is
+ * that of a person at this machine, and means what it means to the kernel. All functions return -errno.
  */
 #ifndef BX_FILES_PLACE_H
 #define BX_FILES_PLACE_H
@@ -20,7 +20,8 @@ struct bx_place {
     int root; /* borrowed; -1: the host */
 };
 
-/* A directory entry: the folder, held open as O_PATH, and a name in it that is one component. "" is the folder itself
+/* A directory entry: the folder, held open as O_PATH, and a name in it that is one component. "" is the
+ * folder itself
  * ("/", "..", "a/."). */
 struct bx_where {
     int dir;
@@ -39,7 +40,8 @@ int bx_place_find(const struct bx_place *p, const char *path, unsigned flags, st
 /* The folder `path` itself, made with its parents when it is missing. O_PATH descriptor or -errno. */
 int bx_place_make_dir(const struct bx_place *p, const char *path);
 
-/* The name a copy of `path` has: its last component, "" where that is none ("/", "a/.", ".."). -ENAMETOOLONG. */
+/* The name a copy of `path` has: its last component, "" where that is none ("/", "a/.", ".."). -ENAMETOOLONG.
+ */
 int bx_place_name(const char *path, char ret[BX_REC_NAME_MAX + 1]);
 
 /* "a/", "a/.", "a/..": what is meant can only be a folder. */

@@ -133,7 +133,9 @@ static int spend(struct receive *s, uint64_t n, struct bx_err *err)
 
 static void take_meta(const struct receive *s, const struct bx_rec_entry *e, struct folder *f)
 {
-    unsigned mask = s->plan->flags & BX_FILE_SAFE_MODE ? 0777 : s->plan->flags & BX_FILE_OWNER ? 07777 : 01777;
+    unsigned mask = s->plan->flags & BX_FILE_SAFE_MODE ? 0777
+                    : s->plan->flags & BX_FILE_OWNER   ? 07777
+                                                       : 01777;
 
     f->mode = e->mode & mask;
     f->uid = e->uid;
@@ -150,24 +152,28 @@ static int apply_meta(const struct receive *s, int fd, const struct folder *f)
         return -errno;
     if (fchmod(fd, f->mode) < 0)
         return -errno;
-    return futimens(fd, times) < 0 && errno != EINVAL ? -errno : 0; /* EINVAL: a time the file system cannot tell */
+    /* EINVAL: a time that the file system cannot tell. */
+    return futimens(fd, times) < 0 && errno != EINVAL ? -errno : 0;
 }
 
 /* ---- folders ---- */
 
-static int enter_folder(struct receive *s, int dir, const char *name, const struct bx_rec_entry *e, struct bx_err *err)
+static int enter_folder(struct receive *s, int dir, const char *name, const struct bx_rec_entry *e,
+                        struct bx_err *err)
 {
     struct folder *f = &s->stack[s->depth];
     size_t len = *name ? push_name(s, name) : s->path_len;
 
     if (s->depth == BX_REC_DEPTH_MAX)
-        return bx_fail(err, BX_EINVALID, 0, "%.300s: more than %d folders in one another", s->path, BX_REC_DEPTH_MAX);
+        return bx_fail(err, BX_EINVALID, 0, "%.300s: more than %d folders in one another", s->path,
+                       BX_REC_DEPTH_MAX);
     *f = (struct folder){.path_len = len};
     take_meta(s, e, f);
     f->made = *name && mkdirat(dir, name, 0700) == 0;
     if (*name && !f->made && errno != EEXIST)
         return fail(s, errno, err);
-    f->fd = openat(dir, *name ? name : ".", (f->made ? O_RDONLY : O_PATH) | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    f->fd =
+        openat(dir, *name ? name : ".", (f->made ? O_RDONLY : O_PATH) | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (f->fd < 0 && (errno == ENOTDIR || errno == ELOOP))
         return bx_fail(err, BX_EEXISTS, 0, "%.300s is there, and is no folder", s->path);
     if (f->fd < 0)
@@ -217,9 +223,11 @@ bool bx_link_stays(const char *target, unsigned depth)
     return true;
 }
 
-static int make_link(struct receive *s, int dir, const char *name, const struct bx_rec_entry *e, struct bx_err *err)
+static int make_link(struct receive *s, int dir, const char *name, const struct bx_rec_entry *e,
+                     struct bx_err *err)
 {
-    const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_sec = e->mtime_s, .tv_nsec = e->mtime_ns}};
+    const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT},
+                                      {.tv_sec = e->mtime_s, .tv_nsec = e->mtime_ns}};
     unsigned depth = s->depth > 0 ? s->depth - 1 : 0;
     size_t len = push_name(s, name);
     int r;
@@ -230,7 +238,8 @@ static int make_link(struct receive *s, int dir, const char *name, const struct 
         return 0;
     }
     r = bx_newlink(dir, name, e->link, s->plan->flags & BX_FILE_OVERWRITE);
-    if (r == 0 && s->plan->flags & BX_FILE_OWNER && fchownat(dir, name, e->uid, e->gid, AT_SYMLINK_NOFOLLOW) < 0)
+    if (r == 0 && s->plan->flags & BX_FILE_OWNER &&
+        fchownat(dir, name, e->uid, e->gid, AT_SYMLINK_NOFOLLOW) < 0)
         r = -errno;
     if (r < 0)
         return fail(s, -r, err);
@@ -242,7 +251,8 @@ static int make_link(struct receive *s, int dir, const char *name, const struct 
 
 /* ---- files ---- */
 
-static int begin_file(struct receive *s, int dir, const char *name, const struct bx_rec_entry *e, struct bx_err *err)
+static int begin_file(struct receive *s, int dir, const char *name, const struct bx_rec_entry *e,
+                      struct bx_err *err)
 {
     int r;
 
@@ -335,11 +345,13 @@ static int close_file(struct receive *s, uint64_t size, struct bx_err *err)
 
 /* ---- the first entry decides where everything goes ---- */
 
-static int make_top(struct receive *s, const char *path, bool folder, const struct bx_rec_entry *e, struct bx_err *err)
+static int make_top(struct receive *s, const char *path, bool folder, const struct bx_rec_entry *e,
+                    struct bx_err *err)
 {
     int r;
 
-    r = bx_place_find(s->plan->place, path, BX_WHERE_PARENTS | (e->type == BX_FILE_LINK ? 0 : BX_WHERE_FOLLOW), &s->top);
+    r = bx_place_find(s->plan->place, path,
+                      BX_WHERE_PARENTS | (e->type == BX_FILE_LINK ? 0 : BX_WHERE_FOLLOW), &s->top);
     if (r < 0)
         return fail(s, -r, err);
     if (!*s->top.name && !folder)
@@ -368,7 +380,8 @@ static int into_dir(struct receive *s, const struct bx_rec_entry *e, struct bx_e
 
 static bool is_dir(const struct bx_receive_plan *plan)
 {
-    int fd = bx_place_means_dir(plan->path) ? 0 : bx_place_open(plan->place, plan->path, O_PATH | O_DIRECTORY);
+    int fd =
+        bx_place_means_dir(plan->path) ? 0 : bx_place_open(plan->place, plan->path, O_PATH | O_DIRECTORY);
 
     if (fd > 0)
         bx_close(fd);
@@ -393,7 +406,8 @@ static int begin_tree(struct receive *s, const struct bx_rec_entry *e, struct bx
     s->begun = true;
     if (s->plan->stream_fd >= 0) {
         if (e->type != BX_FILE_REGULAR)
-            return bx_fail(err, BX_EINVALID, 0, "only a file can be written to %.300s, not a folder or a link", s->path);
+            return bx_fail(err, BX_EINVALID, 0,
+                           "only a file can be written to %.300s, not a folder or a link", s->path);
         return begin_file(s, -1, "", e, err);
     }
     if (e->type == BX_FILE_FOLDER)
@@ -416,7 +430,8 @@ static int on_entry(struct receive *s, const struct bx_rec_entry *e, struct bx_e
     int dir = s->depth > 0 ? s->stack[s->depth - 1].fd : -1;
     int r;
 
-    if (s->in_file || s->complete || (s->begun && dir < 0) || e->type == BX_FILE_OTHER || (s->begun && !*e->name))
+    if (s->in_file || s->complete || (s->begun && dir < 0) || e->type == BX_FILE_OTHER ||
+        (s->begun && !*e->name))
         return out_of_order("entry", err);
     r = spend(s, ENTRY_COST, err);
     if (r < 0)

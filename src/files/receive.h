@@ -17,14 +17,14 @@ struct bx_receive_plan {
 /*
  * Reads a tree and its END from `in` and makes it. Blocking.
  *
- *  A file or link goes into `path` when that is a folder or ends like one ("a/", which is made), else it becomes `path`.
- *  A folder comes to be in `path` under its own name (BX_FILE_PARENT), else its content does. Folders that are missing on
- *  the way are made. Folders that are there are filled, and stay as they are otherwise; files are replaced at once, when
- *  they are whole, or not at all.
+ *  A file or link goes into `path` when that is a folder or ends like one ("a/", which is made), else it
+ * becomes `path`. A folder comes to be in `path` under its own name (BX_FILE_PARENT), else its content does.
+ * Folders that are missing on the way are made. Folders that are there are filled, and stay as they are
+ * otherwise; files are replaced at once, when they are whole, or not at all.
  *
- *  Whoever sent them, records cannot make anything outside of that place: names are single components, and every step is
- *  from a descriptor, following no link. Unless BX_FILE_ALL_LINKS, a link that leads out of the tree (is absolute, or goes
- *  up further than the tree is deep) is not made but counted in left_out.
+ *  Whoever sent them, records cannot make anything outside of that place: names are single components, and
+ * every step is from a descriptor, following no link. Unless BX_FILE_ALL_LINKS, a link that leads out of the
+ * tree (is absolute, or goes up further than the tree is deep) is not made but counted in left_out.
  *
  * 0 or negative with err; *ret_told: it is what END told, the sender's. counts: as far as it went.
  */
@@ -41,8 +41,8 @@ void bx_rec_in_init(struct bx_rec_in *in, int fd);
 void bx_rec_in_done(struct bx_rec_in *in);
 int bx_rec_in_next(struct bx_rec_in *in, struct bx_rec *ret, struct bx_err *err);
 
-/* Pure: does a link in a folder that is `depth` deep in a tree (0: its top) stay in the tree, whatever links like it are on
- * the way? */
+/* Pure: does a link in a folder that is `depth` deep in a tree (0: its top) stay in the tree, whatever links
+ * like it are on the way? */
 bool bx_link_stays(const char *target, unsigned depth);
 
 #endif

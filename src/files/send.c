@@ -2,9 +2,9 @@
 /*
  * send.c - see send.h.
  *
- * The tree is walked by descriptors: a folder that is exchanged for a link meanwhile is not followed. Nothing but regular
- * files is opened for reading, so that no pipe or device holds us up or acts; what is exchanged for one between the look
- * and the open is caught by O_NONBLOCK and a second look.
+ * The tree is walked by descriptors: a folder that is exchanged for a link meanwhile is not followed. Nothing
+ * but regular files is opened for reading, so that no pipe or device holds us up or acts; what is exchanged
+ * for one between the look and the open is caught by O_NONBLOCK and a second look.
  */
 #include "files/send.h"
 
@@ -48,7 +48,8 @@ int bx_files_fail(struct bx_err *err, int error, const char *what, const char *p
     static const struct {
         int error;
         enum bx_code code;
-    } codes[] = {{ENOENT, BX_ENOTFOUND}, {EEXIST, BX_EEXISTS}, {ENAMETOOLONG, BX_EINVALID}, {ENOMEM, BX_ERESOURCE}};
+    } codes[] = {
+        {ENOENT, BX_ENOTFOUND}, {EEXIST, BX_EEXISTS}, {ENAMETOOLONG, BX_EINVALID}, {ENOMEM, BX_ERESOURCE}};
 
     for (size_t i = 0; i < BX_ARRAY_SIZE(codes); i++)
         if (codes[i].error == error)
@@ -90,7 +91,8 @@ int bx_send_entry(struct bx_rec_out *out, const struct stat *st, const char *nam
 static int send_dense(struct send *s, int fd, uint64_t at, uint64_t max, uint64_t *ret_end)
 {
     while (max > 0) {
-        ssize_t n = bx_rec_out_data(s->out, fd, (int64_t)at, at, (size_t)BX_MIN(max, (uint64_t)BX_REC_DATA_MAX));
+        ssize_t n =
+            bx_rec_out_data(s->out, fd, (int64_t)at, at, (size_t)BX_MIN(max, (uint64_t)BX_REC_DATA_MAX));
 
         if (n < 0)
             return (int)n;
@@ -143,7 +145,8 @@ static int send_content(struct send *s, int fd, const struct stat *st)
     return r < 0 ? r : bx_rec_out_close(s->out, end);
 }
 
-/* Opens an entry; in a container a link that is to be followed is looked up by its whole path, from the root. */
+/* Opens an entry; in a container a link that is to be followed is looked up by its whole path, from the root.
+ */
 static int open_entry(struct send *s, int dir, const char *name, int flags)
 {
     int fd;
@@ -154,7 +157,8 @@ static int open_entry(struct send *s, int dir, const char *name, int flags)
     return fd < 0 ? -errno : fd;
 }
 
-static int send_file(struct send *s, int dir, const char *name, const char *as, const struct level *up, struct bx_err *err)
+static int send_file(struct send *s, int dir, const char *name, const char *as, const struct level *up,
+                     struct bx_err *err)
 {
     bx_cleanup_close int fd = open_entry(s, dir, name, FILE_FLAGS);
     struct stat st;
@@ -177,7 +181,8 @@ static int send_file(struct send *s, int dir, const char *name, const char *as, 
     return 0;
 }
 
-static int send_link(struct send *s, int dir, const char *name, const char *as, const struct stat *st, struct bx_err *err)
+static int send_link(struct send *s, int dir, const char *name, const char *as, const struct stat *st,
+                     struct bx_err *err)
 {
     char target[BX_REC_LINK_MAX + 1];
     ssize_t n = readlinkat(dir, name, target, sizeof(target));
@@ -195,14 +200,15 @@ static int send_link(struct send *s, int dir, const char *name, const char *as, 
 
 /* ---- folders ---- */
 
-static int send_one(struct send *s, int dir, const char *name, const char *as, const struct level *up, struct bx_err *err);
+static int send_one(struct send *s, int dir, const char *name, const char *as, const struct level *up,
+                    struct bx_err *err);
 
 /* What is mounted in a tree and has no files of its own. */
 static bool is_pseudo(int fd)
 {
-    static const unsigned long magics[] = {PROC_SUPER_MAGIC, SYSFS_MAGIC,   CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC,
-                                           DEVPTS_SUPER_MAGIC, DEBUGFS_MAGIC, TRACEFS_MAGIC,      SECURITYFS_MAGIC,
-                                           BPF_FS_MAGIC};
+    static const unsigned long magics[] = {PROC_SUPER_MAGIC,    SYSFS_MAGIC,        CGROUP_SUPER_MAGIC,
+                                           CGROUP2_SUPER_MAGIC, DEVPTS_SUPER_MAGIC, DEBUGFS_MAGIC,
+                                           TRACEFS_MAGIC,       SECURITYFS_MAGIC,   BPF_FS_MAGIC};
     struct statfs fs;
 
     if (fstatfs(fd, &fs) < 0)
@@ -250,11 +256,13 @@ static int leads_back(const struct send *s, const struct level *l, struct bx_err
         if (up->dev == l->dev && up->ino == l->ino)
             return bx_fail(err, BX_EINVALID, 0, "%.300s leads back to a folder that it is in", s->path);
     if (l->depth > BX_REC_DEPTH_MAX)
-        return bx_fail(err, BX_EINVALID, 0, "%.300s: more than %d folders in one another", s->path, BX_REC_DEPTH_MAX);
+        return bx_fail(err, BX_EINVALID, 0, "%.300s: more than %d folders in one another", s->path,
+                       BX_REC_DEPTH_MAX);
     return 0;
 }
 
-static int send_folder(struct send *s, int dir, const char *name, const char *as, const struct level *up, struct bx_err *err)
+static int send_folder(struct send *s, int dir, const char *name, const char *as, const struct level *up,
+                       struct bx_err *err)
 {
     int fd = open_entry(s, dir, name, FILE_FLAGS | O_DIRECTORY), r;
     struct level here = {.up = up, .depth = up ? up->depth + 1 : 1};
@@ -292,8 +300,10 @@ static int send_folder(struct send *s, int dir, const char *name, const char *as
     return r;
 }
 
-/* What an entry is, or with BX_FILE_FOLLOW what it leads to. 1; 0 when there is nothing to send; negative with err. */
-static int look(struct send *s, int dir, const char *name, const struct level *up, struct stat *st, struct bx_err *err)
+/* What an entry is, or with BX_FILE_FOLLOW what it leads to. 1; 0 when there is nothing to send; negative
+ * with err. */
+static int look(struct send *s, int dir, const char *name, const struct level *up, struct stat *st,
+                struct bx_err *err)
 {
     bx_cleanup_close int fd = -1;
 
@@ -311,7 +321,8 @@ static int look(struct send *s, int dir, const char *name, const struct level *u
 }
 
 /* One entry of a folder, whatever it is; gone meanwhile is no failure. */
-static int send_one(struct send *s, int dir, const char *name, const char *as, const struct level *up, struct bx_err *err)
+static int send_one(struct send *s, int dir, const char *name, const char *as, const struct level *up,
+                    struct bx_err *err)
 {
     struct stat st;
     int r = look(s, dir, name, up, &st, err);
@@ -319,8 +330,8 @@ static int send_one(struct send *s, int dir, const char *name, const char *as, c
     if (r <= 0)
         return r;
     if (S_ISDIR(st.st_mode) && !(s->flags & BX_FILE_RECURSIVE))
-        return bx_fail(err, BX_EINVALID, 0, "%.300s is a folder: it is copied only when that is asked for (recursive)",
-                       s->path);
+        return bx_fail(err, BX_EINVALID, 0,
+                       "%.300s is a folder: it is copied only when that is asked for (recursive)", s->path);
     if (S_ISDIR(st.st_mode))
         return send_folder(s, dir, name, as, up, err);
     if (S_ISLNK(st.st_mode))
@@ -328,7 +339,8 @@ static int send_one(struct send *s, int dir, const char *name, const char *as, c
     if (S_ISREG(st.st_mode))
         return send_file(s, dir, name, as, up, err);
     if (!up)
-        return bx_fail(err, BX_EINVALID, 0, "%.300s is a pipe, a socket or a device: only files, folders and links are copied",
+        return bx_fail(err, BX_EINVALID, 0,
+                       "%.300s is a pipe, a socket or a device: only files, folders and links are copied",
                        s->path);
     s->counts->left_out++;
     return 0;

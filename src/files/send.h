@@ -9,9 +9,10 @@
 #include "files/place.h"
 
 /*
- * Sends what `path` is, with what is in it. BX_FILE_FOLLOW, BX_FILE_RECURSIVE. Only files, folders and links are sent; of the
- * rest in a tree, and of proc, sysfs and their like that are mounted in it, is counted in left_out; at `path` itself they are an
- * error. Blocking. 0 or negative with err; not even then END (bx_rec_out_end).
+ * Sends what `path` is, with what is in it. BX_FILE_FOLLOW, BX_FILE_RECURSIVE. Only files, folders and links
+ * are sent; of the rest in a tree, and of proc, sysfs and their like that are mounted in it, is counted in
+ * left_out; at `path` itself they are an error. Blocking. 0 or negative with err; not even then END
+ * (bx_rec_out_end).
  */
 int bx_send_tree(const struct bx_place *p, const char *path, unsigned flags, struct bx_rec_out *out,
                  struct bx_rec_counts *counts, struct bx_err *err);

@@ -4,11 +4,12 @@
  *
  * Theory of operation
  *
- *  Work on files can take long and can block (a disk, a file of proc), so it is never done in the agent's loop. The
- *  process is a copy of the agent that lets go of all it has, enters the container's mounts, becomes the user who asks,
- *  and then works through descriptors below the container's root. It is an exec as far as streams go: credit stops it,
- *  Close kills it, its memory counts as the box's. As root it keeps the agent's capabilities, also where the container
- *  has few: no process of the container can trace it, and it does only what the host asked for.
+ *  Work on files can take long and can block (a disk, a file of proc), so it is never done in the agent's
+ * loop. The process is a copy of the agent that lets go of all it has, enters the container's mounts, becomes
+ * the user who asks, and then works through descriptors below the container's root. It is an exec as far as
+ * streams go: credit stops it, Close kills it, its memory counts as the box's. As root it keeps the agent's
+ * capabilities, also where the container has few: no process of the container can trace it, and it does only
+ * what the host asked for.
  */
 #include "guest/files.h"
 
@@ -37,19 +38,13 @@ struct work {
 
 /* ---- the child ---- */
 
-/* In, out, the root: nothing else of the agent's. Returns the root, or -1. */
+/* In, out, the root: nothing else of the agent's. Returns the root, or -1. The agent has 0 to 2 in use, so
+ * that none of these is among them. */
 static int enter(const struct work *w)
 {
-    int above = w->fds[0];
+    int where = w->box->ns_pidfd >= 0 ? w->box->ns_pidfd : w->box->root_fd;
 
-    for (int i = 0; i < 2; i++)
-        above = BX_MAX(above, w->fds[i]);
-    above = BX_MAX(above, BX_MAX(w->box->ns_pidfd, w->box->root_fd)) + 1;
-    int in = fcntl(w->fds[0], F_DUPFD, above), out = fcntl(w->fds[1], F_DUPFD, above);
-    int where = fcntl(w->box->ns_pidfd >= 0 ? w->box->ns_pidfd : w->box->root_fd, F_DUPFD, above);
-    int null = fcntl(w->box->null_fd, F_DUPFD, above);
-
-    if (in < 0 || out < 0 || where < 0 || null < 0 || dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(null, 2) < 0 ||
+    if (dup2(w->fds[0], 0) < 0 || dup2(w->fds[1], 1) < 0 || dup2(w->box->null_fd, 2) < 0 ||
         dup2(where, 3) < 0)
         return -1;
     bx_close_from(4);
@@ -142,7 +137,8 @@ static int start(struct bx_exec *x, void *ud, struct bx_err *err)
     return 0;
 }
 
-static int prepare(struct bx_execs *xs, struct work *w, const uint8_t *payload, size_t len, struct bx_err *err)
+static int prepare(struct bx_execs *xs, struct work *w, const uint8_t *payload, size_t len,
+                   struct bx_err *err)
 {
     int r = bx_msg_decode(BX_MSG_FILE_OP, payload, len, &w->op, err);
 
@@ -156,7 +152,8 @@ static int prepare(struct bx_execs *xs, struct work *w, const uint8_t *payload, 
     return w->as_user ? bx_user_resolve(xs->box->root_fd, w->op.user, &w->user, err) : 0;
 }
 
-int bx_exec_open_files(struct bx_execs *xs, uint32_t stream, const uint8_t *payload, size_t len, struct bx_err *err)
+int bx_exec_open_files(struct bx_execs *xs, uint32_t stream, const uint8_t *payload, size_t len,
+                       struct bx_err *err)
 {
     struct work *w = calloc(1, sizeof(*w));
     int r;

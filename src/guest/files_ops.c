@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* files_ops.c - the operations on files, one function each. What they find may change under their hands at any time. */
+/* files_ops.c - the operations on files, one function each. What they find may change under their hands at
+ * any time. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -82,7 +83,8 @@ static int read_range(struct work *w, int fd, const struct stat *st, struct bx_e
     if (w->op->length && !bx_add_overflow(at, w->op->length, &at))
         end = BX_MIN(end, at);
     for (at = w->op->offset; n > 0 && at < end; at += (uint64_t)n) {
-        n = bx_rec_out_data(&w->out, fd, (int64_t)at, at, (size_t)BX_MIN(end - at, (uint64_t)BX_REC_DATA_MAX));
+        n = bx_rec_out_data(&w->out, fd, (int64_t)at, at,
+                            (size_t)BX_MIN(end - at, (uint64_t)BX_REC_DATA_MAX));
         if (n < 0)
             return fail(w, (int)-n, "read", err);
         w->counts.bytes += (uint64_t)n;
@@ -168,7 +170,8 @@ static int write_at(struct work *w, const struct bx_where *at, struct bx_err *er
     if (r < 0)
         return fail(w, -r, "write", err);
     r = take_data(w, f.fd, err);
-    if (r == 0 && ((r = dress(w, at, f.fd)) < 0 || (r = bx_newfile_publish(&f, at->name, flag(w, BX_FILE_OVERWRITE))) < 0))
+    if (r == 0 && ((r = dress(w, at, f.fd)) < 0 ||
+                   (r = bx_newfile_publish(&f, at->name, flag(w, BX_FILE_OVERWRITE))) < 0))
         r = fail(w, -r, "write", err);
     bx_newfile_done(&f);
     w->counts.files = r == 0;
@@ -300,8 +303,8 @@ static int carry_file(const struct bx_where *from, const struct bx_where *to, bo
         r = copy_bytes(fd, f.fd);
     times[0] = st.st_atim;
     times[1] = st.st_mtim;
-    if (r == 0 && ((fchown(f.fd, st.st_uid, st.st_gid) < 0 && errno != EPERM) || fchmod(f.fd, st.st_mode & 07777) < 0 ||
-                   futimens(f.fd, times) < 0))
+    if (r == 0 && ((fchown(f.fd, st.st_uid, st.st_gid) < 0 && errno != EPERM) ||
+                   fchmod(f.fd, st.st_mode & 07777) < 0 || futimens(f.fd, times) < 0))
         r = -errno;
     if (r == 0)
         r = bx_newfile_publish(&f, to->name, overwrite);
@@ -309,19 +312,22 @@ static int carry_file(const struct bx_where *from, const struct bx_where *to, bo
     return r < 0 ? r : unlinkat(from->dir, from->name, 0) < 0 ? -errno : 0;
 }
 
-static int move(const struct work *w, const struct bx_where *from, const struct bx_where *to, struct bx_err *err)
+static int move(const struct work *w, const struct bx_where *from, const struct bx_where *to,
+                struct bx_err *err)
 {
     bool overwrite = flag(w, BX_FILE_OVERWRITE);
     int r;
 
     if (!*from->name || !*to->name)
         return bx_fail(err, BX_EINVALID, 0, "%.200s cannot be moved to %.200s", w->op->path, w->op->to);
-    r = renameat2(from->dir, from->name, to->dir, to->name, overwrite ? 0 : RENAME_NOREPLACE) < 0 ? -errno : 0;
+    r = renameat2(from->dir, from->name, to->dir, to->name, overwrite ? 0 : RENAME_NOREPLACE) < 0 ? -errno
+                                                                                                  : 0;
     if (r == -EXDEV)
         r = carry_file(from, to, overwrite);
     if (r == -EXDEV)
         return bx_fail(err, BX_EUNSUPPORTED, 0,
-                       "%.200s and %.200s are on two file systems, and only files are moved between them: copy it, then remove it",
+                       "%.200s and %.200s are on two file systems, and only files are moved between them: "
+                       "copy it, then remove it",
                        w->op->path, w->op->to);
     if (r == -EEXIST || r == -EISDIR || r == -ENOTEMPTY)
         return bx_fail(err, BX_EEXISTS, -r, "%.300s", w->op->to);
@@ -356,8 +362,10 @@ static int remove_at(const struct work *w, const struct bx_where *at, struct bx_
     else
         r = unlinkat(at->dir, at->name, S_ISDIR(st.st_mode) ? AT_REMOVEDIR : 0) < 0 ? -errno : 0;
     if (r == -ENOTEMPTY)
-        return bx_fail(err, BX_ESTATE, 0, "%.300s is a folder with something in it: it is removed only when that is asked for (recursive)",
-                       w->op->path);
+        return bx_fail(
+            err, BX_ESTATE, 0,
+            "%.300s is a folder with something in it: it is removed only when that is asked for (recursive)",
+            w->op->path);
     return r < 0 ? fail(w, -r, "remove", err) : 0;
 }
 
@@ -378,8 +386,8 @@ static int do_remove(struct work *w, struct bx_err *err)
 void bx_files_work(const struct bx_place *place, const boxlite_FileOp *op, int in, int out)
 {
     static int (*const table[BX_FILE_OPS])(struct work *, struct bx_err *) = {
-        [BX_FILE_PUT] = do_put,     [BX_FILE_GET] = do_get,   [BX_FILE_READ] = do_read,
-        [BX_FILE_WRITE] = do_write, [BX_FILE_LIST] = do_list, [BX_FILE_STAT] = do_stat,
+        [BX_FILE_PUT] = do_put,     [BX_FILE_GET] = do_get,       [BX_FILE_READ] = do_read,
+        [BX_FILE_WRITE] = do_write, [BX_FILE_LIST] = do_list,     [BX_FILE_STAT] = do_stat,
         [BX_FILE_MKDIR] = do_mkdir, [BX_FILE_RENAME] = do_rename, [BX_FILE_REMOVE] = do_remove,
     };
     struct work w = {.place = place, .op = op, .in = in};

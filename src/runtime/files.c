@@ -9,7 +9,8 @@
 
 /* ---- life ---- */
 
-struct bx_files *bx_files_new(struct bx_box *b, struct bx_op *op, const boxlite_FileOp *msg, struct bx_err *err)
+struct bx_files *bx_files_new(struct bx_box *b, struct bx_op *op, const boxlite_FileOp *msg,
+                              struct bx_err *err)
 {
     struct bx_files *f = calloc(1, sizeof(*f)), **p;
 
@@ -81,7 +82,9 @@ static void send_it(struct bx_files *f)
     int r = 0;
 
     if (!c->has_files)
-        r = bx_fail(&err, BX_EUNSUPPORTED, 0, "the box was started by an older version, which knows nothing of files: stop it and start it again");
+        r = bx_fail(&err, BX_EUNSUPPORTED, 0,
+                    "the box was started by an older version, which knows nothing of files: stop it and "
+                    "start it again");
     if (r == 0 && f->side != BX_FILES_CALL)
         r = bx_copy_start(f, &err);
     if (r == 0) {
@@ -204,8 +207,8 @@ void bx_files_used(struct bx_files *f, size_t n)
         (void)bx_msg_send_credit(&c->link, f->stream, BX_LANE_STDOUT, credit);
 }
 
-/* Whole records of what came. What is wrong with them is the work's matter, not the link's: the box can lie as much as it
- * likes. Negative: the work has ended. */
+/* Whole records of what came. What is wrong with them is the work's matter, not the link's: the box can lie
+ * as much as it likes. Negative: the work has ended. */
 static int parse_out(struct bx_files *f)
 {
     struct bx_err err = BX_ERR_INIT;
@@ -261,7 +264,8 @@ static void on_exit_message(struct bx_files *f, const boxlite_Exit *m)
     } else if (m->oom) {
         bx_fail(&why, BX_ERESOURCE, 0, "the box ran out of memory while it worked on %.200s", f->msg.path);
     } else {
-        bx_fail(&why, BX_EPORTAL, 0, "the work on %.200s was ended in the box (exit code %d)", f->msg.path, m->code);
+        bx_fail(&why, BX_EPORTAL, 0, "the work on %.200s was ended in the box (exit code %d)", f->msg.path,
+                m->code);
     }
     if (f->side != BX_FILES_COPY_OUT)
         bx_files_end(f, &why);
@@ -269,7 +273,8 @@ static void on_exit_message(struct bx_files *f, const boxlite_Exit *m)
         f->end = why; /* for when the process finds that something is missing */
 }
 
-int bx_files_message(struct bx_files *f, uint16_t type, const uint8_t *payload, size_t len, struct bx_err *err)
+int bx_files_message(struct bx_files *f, uint16_t type, const uint8_t *payload, size_t len,
+                     struct bx_err *err)
 {
     union {
         boxlite_Error error;

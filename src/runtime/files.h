@@ -4,16 +4,18 @@
  *
  * Theory of operation
  *
- *  One piece of work is one stream, opened by FileOp; records (wire/record.h) go over its lanes. What a call carries or
- *  brings itself (a file's bytes, a list) is read and made here, with a bound. What a copy carries is read and written
- *  by boxlite-files, a process of its own with a pipe or socket to us: a slow disk then never holds up a drain, and what the box
- *  sends is not even parsed in this program. Both pipes stop when credit or the reader does.
+ *  One piece of work is one stream, opened by FileOp; records (wire/record.h) go over its lanes. What a call
+ * carries or brings itself (a file's bytes, a list) is read and made here, with a bound. What a copy carries
+ * is read and written by boxlite-files, a process of its own with a pipe or socket to us: a slow disk then
+ * never holds up a drain, and what the box sends is not even parsed in this program. Both pipes stop when
+ * credit or the reader does.
  *
  *      copy in     host files ─▶ boxlite-files ─pipe─▶ here ─lane 0─▶ the box; END comes back on lane 1
- *      copy out    the box ─lane 1─▶ here ─pipe─▶ boxlite-files ─▶ host files; its last line tells the outcome
+ *      copy out    the box ─lane 1─▶ here ─pipe─▶ boxlite-files ─▶ host files; its last line tells the
+ * outcome
  *
- *  WAITING (for the box to be up) ─▶ SENT ─▶ answered and gone. Whatever fails first ends the other side: the stream is
- *  closed, which kills the work in the box, and the process is ended; neither leaves half a file.
+ *  WAITING (for the box to be up) ─▶ SENT ─▶ answered and gone. Whatever fails first ends the other side: the
+ * stream is closed, which kills the work in the box, and the process is ended; neither leaves half a file.
  */
 #ifndef BX_RUNTIME_FILES_H
 #define BX_RUNTIME_FILES_H
@@ -60,8 +62,10 @@ struct bx_files {
     struct bx_source *pipe;
 };
 
-/* A new one on this box, in its list and waiting; `op` is its own from now on. NULL with err, and op as it was. */
-struct bx_files *bx_files_new(struct bx_box *b, struct bx_op *op, const boxlite_FileOp *msg, struct bx_err *err);
+/* A new one on this box, in its list and waiting; `op` is its own from now on. NULL with err, and op as it
+ * was. */
+struct bx_files *bx_files_new(struct bx_box *b, struct bx_op *op, const boxlite_FileOp *msg,
+                              struct bx_err *err);
 /* Sends it, now or when the box is up. */
 void bx_files_launch(struct bx_files *f);
 /* Ends it with err (NULL: success). */
@@ -78,7 +82,8 @@ bool bx_files_wait(const struct bx_box *b); /* does one? */
 
 /* From the link. Negative ends the link. */
 struct bx_files *bx_files_of(struct bx_box *b, uint32_t stream);
-int bx_files_message(struct bx_files *f, uint16_t type, const uint8_t *payload, size_t len, struct bx_err *err);
+int bx_files_message(struct bx_files *f, uint16_t type, const uint8_t *payload, size_t len,
+                     struct bx_err *err);
 int bx_files_data(struct bx_files *f, unsigned lane, const uint8_t *data, size_t len, struct bx_err *err);
 int bx_files_eof(struct bx_files *f, unsigned lane);
 /* The link has room again. */

@@ -32,7 +32,8 @@ static int take_options(void *dst, size_t known, const void *given, struct bx_er
         return bx_fail(err, BX_EINVALID, 0, "options: size is not set");
     for (size_t i = known; i < size; i++)
         if (((const unsigned char *)given)[i] != 0)
-            return bx_fail(err, BX_EINVALID, 0, "options: has a field that this library (%s) does not know", BX_VERSION);
+            return bx_fail(err, BX_EINVALID, 0, "options: has a field that this library (%s) does not know",
+                           BX_VERSION);
     memcpy(dst, given, BX_MIN(size, known));
     return 0;
 }
@@ -95,7 +96,8 @@ static struct bx_files *begin(struct call *c, struct bx_err *err)
     return NULL;
 }
 
-static BoxliteErrorCode post(struct call *c, const char *path, const BoxliteFileOptions *options, CBoxliteError *out_error)
+static BoxliteErrorCode post(struct call *c, const char *path, const BoxliteFileOptions *options,
+                             CBoxliteError *out_error)
 {
     struct bx_err err = BX_ERR_INIT;
     struct bx_files *f;
@@ -121,7 +123,8 @@ struct copy {
     BoxliteCopyOptions o;
 };
 
-static int take_copy(struct copy *copy, const BoxliteCopyOptions *given, boxlite_FileOp *m, struct bx_err *err)
+static int take_copy(struct copy *copy, const BoxliteCopyOptions *given, boxlite_FileOp *m,
+                     struct bx_err *err)
 {
     int r = take_options(&copy->o, sizeof(copy->o), given, err);
 
@@ -155,7 +158,8 @@ static int take_host(struct bx_files *f, const struct copy *copy, struct bx_err 
     }
     /* Better known before a box is started for it. */
     if (copy->side == BX_FILES_COPY_IN && faccessat(AT_FDCWD, copy->host, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
-        return bx_fail(err, bx_code_from_errno(errno, BX_ESTORAGE), errno, "%.300s (on the host)", copy->host);
+        return bx_fail(err, bx_code_from_errno(errno, BX_ESTORAGE), errno, "%.300s (on the host)",
+                       copy->host);
     f->host_path = bx_strf("%s%s", bx_streq(copy->host, "-") ? "./" : "", copy->host);
     return f->host_path ? 0 : bx_fail(err, BX_ERESOURCE, ENOMEM, "copy files");
 }
@@ -187,23 +191,23 @@ static BoxliteErrorCode post_copy(struct call *c, struct copy *copy, const Boxli
     return Ok;
 }
 
-static BoxliteErrorCode copy(struct call *c, enum bx_files_side side, const char *host, const char *guest, bool has_cb,
-                             const BoxliteCopyOptions *options, CBoxliteError *out_error)
+static BoxliteErrorCode copy(struct call *c, enum bx_files_side side, const char *host, const char *guest,
+                             bool has_cb, const BoxliteCopyOptions *options, CBoxliteError *out_error)
 {
     struct copy copy = {.side = side, .host = host, .guest = guest, .o = BOXLITE_COPY_OPTIONS_INIT};
     bool in = side == BX_FILES_COPY_IN;
 
     if (!c->box || !host || !guest || !has_cb)
         return bx_api_invalid(out_error, "%s is NULL",
-                              !c->box   ? "box"
-                              : !host   ? (in ? "host_src" : "host_dst")
-                              : !guest  ? (in ? "guest_dst" : "guest_src")
-                                        : "cb");
+                              !c->box  ? "box"
+                              : !host  ? (in ? "host_src" : "host_dst")
+                              : !guest ? (in ? "guest_dst" : "guest_src")
+                                       : "cb");
     return post_copy(c, &copy, options, out_error);
 }
 
-BoxliteErrorCode boxlite_copy_into(CBoxHandle *box, const char *host_src, const char *guest_dst, CBoxCopyCb cb,
-                                   void *user_data, CBoxliteError *out_error)
+BoxliteErrorCode boxlite_copy_into(CBoxHandle *box, const char *host_src, const char *guest_dst,
+                                   CBoxCopyCb cb, void *user_data, CBoxliteError *out_error)
 {
     struct call c = {.box = box, .kind = BX_OP_PLAIN, .cb.plain = cb, .ud = user_data};
 
@@ -241,7 +245,8 @@ BoxliteErrorCode boxlite_box_copy_out(CBoxHandle *box, const char *guest_src, co
 BoxliteErrorCode boxlite_box_read_file(CBoxHandle *box, const char *path, const BoxliteFileOptions *options,
                                        CBoxFileDataCb cb, void *user_data, CBoxliteError *out_error)
 {
-    struct call c = {.box = box, .kind = BX_OP_FILE_DATA, .cb.file_data = cb, .ud = user_data, .msg.op = BX_FILE_READ};
+    struct call c = {
+        .box = box, .kind = BX_OP_FILE_DATA, .cb.file_data = cb, .ud = user_data, .msg.op = BX_FILE_READ};
     const char *null = missing(box, path, cb != NULL);
 
     return null ? bx_api_invalid(out_error, "%s is NULL", null) : post(&c, path, options, out_error);
@@ -251,7 +256,8 @@ BoxliteErrorCode boxlite_box_write_file(CBoxHandle *box, const char *path, const
                                         const BoxliteFileOptions *options, CBoxFileDoneCb cb, void *user_data,
                                         CBoxliteError *out_error)
 {
-    struct call c = {.box = box, .kind = BX_OP_PLAIN, .cb.plain = cb, .ud = user_data, .msg.op = BX_FILE_WRITE};
+    struct call c = {
+        .box = box, .kind = BX_OP_PLAIN, .cb.plain = cb, .ud = user_data, .msg.op = BX_FILE_WRITE};
     const char *null = missing(box, path, cb != NULL);
     struct bx_err err = BX_ERR_INIT, why = BX_ERR_INIT;
     struct bx_files *f;
@@ -261,7 +267,8 @@ BoxliteErrorCode boxlite_box_write_file(CBoxHandle *box, const char *path, const
     if (null)
         return bx_api_invalid(out_error, "%s is NULL", null);
     if (len > BX_FILES_DATA_MAX) {
-        bx_fail(&err, BX_ERESOURCE, 0, "data: %zu bytes, a call takes at most %u: copy a file instead", len, BX_FILES_DATA_MAX);
+        bx_fail(&err, BX_ERESOURCE, 0, "data: %zu bytes, a call takes at most %u: copy a file instead", len,
+                BX_FILES_DATA_MAX);
         return bx_api_error(out_error, &err);
     }
     if (take_path(c.msg.path, sizeof(c.msg.path), "path", path, &err) < 0 ||
@@ -278,7 +285,8 @@ BoxliteErrorCode boxlite_box_write_file(CBoxHandle *box, const char *path, const
 BoxliteErrorCode boxlite_box_list_dir(CBoxHandle *box, const char *path, const BoxliteFileOptions *options,
                                       CBoxFileListCb cb, void *user_data, CBoxliteError *out_error)
 {
-    struct call c = {.box = box, .kind = BX_OP_FILE_LIST, .cb.file_list = cb, .ud = user_data, .msg.op = BX_FILE_LIST};
+    struct call c = {
+        .box = box, .kind = BX_OP_FILE_LIST, .cb.file_list = cb, .ud = user_data, .msg.op = BX_FILE_LIST};
     const char *null = missing(box, path, cb != NULL);
 
     return null ? bx_api_invalid(out_error, "%s is NULL", null) : post(&c, path, options, out_error);
@@ -287,14 +295,16 @@ BoxliteErrorCode boxlite_box_list_dir(CBoxHandle *box, const char *path, const B
 BoxliteErrorCode boxlite_box_stat(CBoxHandle *box, const char *path, const BoxliteFileOptions *options,
                                   CBoxFileInfoCb cb, void *user_data, CBoxliteError *out_error)
 {
-    struct call c = {.box = box, .kind = BX_OP_FILE_INFO, .cb.file_info = cb, .ud = user_data, .msg.op = BX_FILE_STAT};
+    struct call c = {
+        .box = box, .kind = BX_OP_FILE_INFO, .cb.file_info = cb, .ud = user_data, .msg.op = BX_FILE_STAT};
     const char *null = missing(box, path, cb != NULL);
 
     return null ? bx_api_invalid(out_error, "%s is NULL", null) : post(&c, path, options, out_error);
 }
 
-static BoxliteErrorCode change(uint32_t op, CBoxHandle *box, const char *path, const BoxliteFileOptions *options,
-                               CBoxFileDoneCb cb, void *user_data, CBoxliteError *out_error)
+static BoxliteErrorCode change(uint32_t op, CBoxHandle *box, const char *path,
+                               const BoxliteFileOptions *options, CBoxFileDoneCb cb, void *user_data,
+                               CBoxliteError *out_error)
 {
     struct call c = {.box = box, .kind = BX_OP_PLAIN, .cb.plain = cb, .ud = user_data, .msg.op = op};
     const char *null = missing(box, path, cb != NULL);
@@ -314,10 +324,12 @@ BoxliteErrorCode boxlite_box_remove_file(CBoxHandle *box, const char *path, cons
     return change(BX_FILE_REMOVE, box, path, options, cb, user_data, out_error);
 }
 
-BoxliteErrorCode boxlite_box_rename(CBoxHandle *box, const char *path, const char *to, const BoxliteFileOptions *options,
-                                    CBoxFileDoneCb cb, void *user_data, CBoxliteError *out_error)
+BoxliteErrorCode boxlite_box_rename(CBoxHandle *box, const char *path, const char *to,
+                                    const BoxliteFileOptions *options, CBoxFileDoneCb cb, void *user_data,
+                                    CBoxliteError *out_error)
 {
-    struct call c = {.box = box, .kind = BX_OP_PLAIN, .cb.plain = cb, .ud = user_data, .msg.op = BX_FILE_RENAME};
+    struct call c = {
+        .box = box, .kind = BX_OP_PLAIN, .cb.plain = cb, .ud = user_data, .msg.op = BX_FILE_RENAME};
     const char *null = missing(box, path, cb != NULL);
     struct bx_err err = BX_ERR_INIT;
 

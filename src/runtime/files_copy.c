@@ -13,11 +13,11 @@
 #include "runtime/files.h"
 #include "runtime/members.h"
 
-#define DATA_FD      3
-#define STATUS_FD    4
-#define ANSWER_MAX   1024
-#define PIPE_FRAMES  8 /* read from the pipe at a time */
-#define TURN_READS   4
+#define DATA_FD     3
+#define STATUS_FD   4
+#define ANSWER_MAX  1024
+#define PIPE_FRAMES 8 /* read from the pipe at a time */
+#define TURN_READS  4
 
 static void on_pipe(struct bx_source *s, int fd, uint32_t events, void *ud)
 {
@@ -76,7 +76,7 @@ static void on_answer(void *ud, const char *text, size_t len)
     f->job = NULL;
     r = parse_answer(f, text, len, &err);
     if (r == 0 && f->side == BX_FILES_COPY_IN)
-        return; /* the box has the last word */
+        return;                             /* the box has the last word */
     if (r == -BX_ETRANSPORT && f->end.code) /* it saw the end of a stream of which we know more */
         err = f->end;
     bx_files_end(f, &err);
@@ -90,7 +90,8 @@ static int spawn_it(struct bx_files *f, const char *path, int theirs, struct bx_
     bool in = f->side == BX_FILES_COPY_IN;
     char flags[16], max[24], data[16], status[16], *argv[8];
     struct bx_spawn_fd fds[2] = {{theirs, DATA_FD}, {f->host_fd, in ? 0 : 1}};
-    struct bx_spawn s = {.path = path, .argv = argv, .fds = fds, .n_fds = f->host_path ? 1 : 2, .new_session = true};
+    struct bx_spawn s = {
+        .path = path, .argv = argv, .fds = fds, .n_fds = f->host_path ? 1 : 2, .new_session = true};
     size_t n = 0;
 
     snprintf(flags, sizeof(flags), "%u", f->host_flags);
@@ -151,7 +152,8 @@ static int read_once(struct bx_files *f, struct bx_conn *c)
 {
     struct iovec places[PIPE_FRAMES];
     size_t want = BX_MIN((size_t)f->in_lane.credit, (size_t)PIPE_FRAMES * BX_FRAME_PAYLOAD_MAX);
-    unsigned n = bx_link_data_reserve(&c->link, BX_MIN(want, bx_link_data_room(&c->link)), places, PIPE_FRAMES);
+    unsigned n =
+        bx_link_data_reserve(&c->link, BX_MIN(want, bx_link_data_room(&c->link)), places, PIPE_FRAMES);
     ssize_t got;
 
     if (n == 0)
@@ -177,7 +179,8 @@ static void pump_in(struct bx_files *f, struct bx_conn *c)
 
     for (int i = 0; f->pipe && r > 0 && i < TURN_READS; i++)
         r = read_once(f, c);
-    if (f->pipe && r >= 0) /* waiting for the pipe would wake us for nothing, unless this turn was too short */
+    if (f->pipe &&
+        r >= 0) /* waiting for the pipe would wake us for nothing, unless this turn was too short */
         bx_source_set_events(f->pipe, r > 0 ? BX_READ : 0);
 }
 

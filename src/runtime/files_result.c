@@ -56,7 +56,8 @@ static int add_info(struct bx_files *f, const struct bx_rec_entry *e, struct bx_
 
     f->list = l;
     if (l && l->n == BX_FILES_LIST_MAX)
-        return bx_fail(err, BX_ERESOURCE, 0, "%.300s has more than %d entries: list it with a command in the box", f->msg.path,
+        return bx_fail(err, BX_ERESOURCE, 0,
+                       "%.300s has more than %d entries: list it with a command in the box", f->msg.path,
                        BX_FILES_LIST_MAX);
     if (l && l->n == l->cap) {
         size_t cap = l->cap ? 2 * l->cap : 64;
@@ -78,7 +79,8 @@ static int add_data(struct bx_files *f, const struct bx_rec *rec, struct bx_err 
     if (rec->data.offset != f->msg.offset + bx_buf_len(&f->data))
         return bx_fail(err, BX_ERPC, 0, "the box sent a file with holes");
     if (bx_buf_add(&f->data, rec->data.bytes, rec->data.len) < 0)
-        return bx_fail(err, BX_ERESOURCE, 0, "%.300s has more than the %u bytes that a call brings: copy it, or read it in parts",
+        return bx_fail(err, BX_ERESOURCE, 0,
+                       "%.300s has more than the %u bytes that a call brings: copy it, or read it in parts",
                        f->msg.path, BX_FILES_DATA_MAX);
     return 0;
 }

@@ -48,7 +48,8 @@ static const char *entry_wrong(const struct bx_rec_entry *e)
         return "time";
     if (*e->name && !bx_rec_name_valid(e->name))
         return "name";
-    if (strnlen(e->link, BX_REC_LINK_MAX + 1) > BX_REC_LINK_MAX || (e->type == BX_FILE_LINK) != (*e->link != '\0'))
+    if (strnlen(e->link, BX_REC_LINK_MAX + 1) > BX_REC_LINK_MAX ||
+        (e->type == BX_FILE_LINK) != (*e->link != '\0'))
         return "link";
     return NULL;
 }
@@ -259,8 +260,10 @@ void bx_rec_data_head(uint8_t dst[BX_REC_DATA_HEAD], uint64_t offset, size_t len
 
 int bx_rec_put_outcome(struct bx_buf *b, const struct bx_err *err, const struct bx_rec_counts *counts)
 {
-    struct bx_rec_end end = {
-        .code = (uint32_t)err->code, .sys_errno = (uint32_t)err->sys_errno, .counts = *counts, .text = err->msg};
+    struct bx_rec_end end = {.code = (uint32_t)err->code,
+                             .sys_errno = (uint32_t)err->sys_errno,
+                             .counts = *counts,
+                             .text = err->msg};
 
     return bx_rec_put_end(b, &end);
 }

@@ -4,22 +4,21 @@
  *
  * Theory of operation
  *
- *  A lane is a row of records, each a head of 8 bytes (u8 kind, 3 bytes 0, u32 length of the payload) and its payload,
- *  all numbers little-endian:
+ *  A lane is a row of records, each a head of 8 bytes (u8 kind, 3 bytes 0, u32 length of the payload) and its
+ * payload, all numbers little-endian:
  *
- *   ENTRY  a file, folder or link: u8 type, 3 bytes 0, u32 mode (07777), u32 uid, u32 gid, u64 size, i64 seconds and
- *          u32 nanoseconds of its last change, u32 0, name NUL, target of a link NUL (else empty)
- *   DATA   of the file of the ENTRY before: u64 offset, then bytes. What no DATA covers is a hole, and reads as 0
- *   CLOSE  of that file: u64 size
- *   UP     the folder is complete: back to the one it is in
- *   END    how it went: u32 enum bx_code (0: well), u32 errno, u64 files, folders, links, bytes, left out, text NUL.
- *          The last record of its lane
+ *   ENTRY  a file, folder or link: u8 type, 3 bytes 0, u32 mode (07777), u32 uid, u32 gid, u64 size, i64
+ * seconds and u32 nanoseconds of its last change, u32 0, name NUL, target of a link NUL (else empty) DATA of
+ * the file of the ENTRY before: u64 offset, then bytes. What no DATA covers is a hole, and reads as 0 CLOSE
+ * of that file: u64 size UP     the folder is complete: back to the one it is in END    how it went: u32 enum
+ * bx_code (0: well), u32 errno, u64 files, folders, links, bytes, left out, text NUL. The last record of its
+ * lane
  *
- *      tree   = file | link | folder        folder = ENTRY tree* UP      file = ENTRY DATA* CLOSE      link = ENTRY
- *      lane   = tree END                    (other lanes: enum bx_file_op)
+ *      tree   = file | link | folder        folder = ENTRY tree* UP      file = ENTRY DATA* CLOSE      link =
+ * ENTRY lane   = tree END                    (other lanes: enum bx_file_op)
  *
- *  A name is one component, never a path, so nothing a sender writes can name what lies elsewhere; the top one may be
- *  empty ("/" has no name). Offsets of one file never go back.
+ *  A name is one component, never a path, so nothing a sender writes can name what lies elsewhere; the top
+ * one may be empty ("/" has no name). Offsets of one file never go back.
  *
  *  Pure: bytes in, records out; programs, agent, tests and fuzzers run the same file.
  */
@@ -45,12 +44,12 @@ enum bx_rec_kind { BX_REC_ENTRY = 1, BX_REC_DATA = 2, BX_REC_CLOSE = 3, BX_REC_U
 
 /* What FileOp asks for, and the lanes: in = stdin, out = stdout. An out lane always ends with END. */
 enum bx_file_op {
-    BX_FILE_PUT = 1,    /* in: a tree that is to be at `path` */
-    BX_FILE_GET = 2,    /* out: the tree at `path` */
-    BX_FILE_READ = 3,   /* out: ENTRY DATA* CLOSE of a file, from `offset`, at most `length` (0: all) */
-    BX_FILE_WRITE = 4,  /* in: DATA* CLOSE */
-    BX_FILE_LIST = 5,   /* out: an ENTRY for each that is in the folder */
-    BX_FILE_STAT = 6,   /* out: one ENTRY */
+    BX_FILE_PUT = 1,   /* in: a tree that is to be at `path` */
+    BX_FILE_GET = 2,   /* out: the tree at `path` */
+    BX_FILE_READ = 3,  /* out: ENTRY DATA* CLOSE of a file, from `offset`, at most `length` (0: all) */
+    BX_FILE_WRITE = 4, /* in: DATA* CLOSE */
+    BX_FILE_LIST = 5,  /* out: an ENTRY for each that is in the folder */
+    BX_FILE_STAT = 6,  /* out: one ENTRY */
     BX_FILE_MKDIR = 7,
     BX_FILE_RENAME = 8, /* to `to` */
     BX_FILE_REMOVE = 9,
@@ -65,7 +64,8 @@ enum bx_file_op {
 #define BX_FILE_OWNER     0x10u /* owners are kept, as numbers */
 #define BX_FILE_PARENTS   0x20u /* folders that lead to it are made */
 #define BX_FILE_ALL_LINKS 0x40u /* of a receiver: also links that lead out of the tree */
-#define BX_FILE_SAFE_MODE 0x80u /* of a receiver: no setuid, setgid, sticky bits, whatever the sender says */
+#define BX_FILE_SAFE_MODE 0x80u /* of a receiver: no setuid, setgid, sticky bits, whatever the sender says   \
+                                 */
 
 enum bx_file_type { BX_FILE_REGULAR = 1, BX_FILE_FOLDER = 2, BX_FILE_LINK = 3, BX_FILE_OTHER = 4 };
 
@@ -84,7 +84,8 @@ struct bx_rec_entry {
 struct bx_rec_counts {
     uint64_t files, folders, links;
     uint64_t bytes;
-    uint64_t left_out; /* pipes, sockets, devices; links that would lead out; what is no file system of the disk */
+    uint64_t
+        left_out; /* pipes, sockets, devices; links that would lead out; what is no file system of the disk */
 };
 
 struct bx_rec_end {
@@ -109,8 +110,8 @@ struct bx_rec {
 };
 
 /*
- * Parses one record from the front of data; what it points to lies in data. Bytes it takes, 0 when more are needed, or
- * -BX_ERPC with err. What is accepted keeps every rule above that concerns one record alone.
+ * Parses one record from the front of data; what it points to lies in data. Bytes it takes, 0 when more are
+ * needed, or -BX_ERPC with err. What is accepted keeps every rule above that concerns one record alone.
  */
 int bx_rec_parse(const uint8_t *data, size_t len, struct bx_rec *ret, struct bx_err *err);
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Anybody's records become a tree in a folder of ours. The first byte has the flags. Whatever comes, nothing is made beside
- * that folder, nothing in it is setuid or a device, and (unless all links are asked for) no link in it leads out.
+ * Anybody's records become a tree in a folder of ours. The first byte has the flags. Whatever comes, nothing
+ * is made beside that folder, nothing in it is setuid or a device, and (unless all links are asked for) no
+ * link in it leads out.
  *
- * So that inputs get somewhere, the rest is not records but what they are made of: one byte for the kind, one for the name.
- * Input of the first form ("raw", flag 0x80) is records as they are.
+ * So that inputs get somewhere, the rest is not records but what they are made of: one byte for the kind, one
+ * for the name. Input of the first form ("raw", flag 0x80) is records as they are.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -98,7 +99,8 @@ static int lane(const struct bx_buf *b)
 {
     int fd = memfd_create("lane", MFD_CLOEXEC);
 
-    bx_assert(fd >= 0 && bx_write_full(fd, bx_buf_data(b), bx_buf_len(b)) == 0 && lseek(fd, 0, SEEK_SET) == 0);
+    bx_assert(fd >= 0 && bx_write_full(fd, bx_buf_data(b), bx_buf_len(b)) == 0 &&
+              lseek(fd, 0, SEEK_SET) == 0);
     return fd;
 }
 
@@ -117,10 +119,11 @@ static void check(int dir, const char *path, bool all_links, unsigned depth)
         if (bx_streq(e->d_name, ".") || bx_streq(e->d_name, ".."))
             continue;
         bx_assert(name && fstatat(dir, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0);
-        bx_assert((S_ISREG(st.st_mode) && !(st.st_mode & 07000)) || (S_ISDIR(st.st_mode) && !(st.st_mode & 07000)) ||
-                  S_ISLNK(st.st_mode));
+        bx_assert((S_ISREG(st.st_mode) && !(st.st_mode & 07000)) ||
+                  (S_ISDIR(st.st_mode) && !(st.st_mode & 07000)) || S_ISLNK(st.st_mode));
         if (S_ISLNK(st.st_mode) && !all_links && realpath(name, real))
-            bx_assert(bx_starts_with(real, inside) && (real[strlen(inside)] == '/' || real[strlen(inside)] == '\0'));
+            bx_assert(bx_starts_with(real, inside) &&
+                      (real[strlen(inside)] == '/' || real[strlen(inside)] == '\0'));
         if (S_ISDIR(st.st_mode)) {
             bx_assert(fchmodat(dir, e->d_name, 0700, 0) == 0);
             int sub = openat(dir, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Records of files from anybody's bytes. What is accepted keeps the rules, and written again it is the same bytes. */
+/* Records of files from anybody's bytes. What is accepted keeps the rules, and written again it is the same
+ * bytes. */
 #include <string.h>
 
 #include "wire/record.h"
@@ -9,7 +10,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static void check_entry(const struct bx_rec_entry *e)
 {
     bx_assert(!*e->name || bx_rec_name_valid(e->name));
-    bx_assert(!strchr(e->name, '/') && strlen(e->name) <= BX_REC_NAME_MAX && strlen(e->link) <= BX_REC_LINK_MAX);
+    bx_assert(!strchr(e->name, '/') && strlen(e->name) <= BX_REC_NAME_MAX &&
+              strlen(e->link) <= BX_REC_LINK_MAX);
     bx_assert(e->mode <= 07777 && e->size <= INT64_MAX && e->mtime_ns < 1000000000);
     bx_assert((*e->link != '\0') == (e->type == BX_FILE_LINK));
 }
@@ -23,7 +25,8 @@ static int put(struct bx_buf *b, const struct bx_rec *r)
         check_entry(&r->entry);
         return bx_rec_put_entry(b, &r->entry);
     case BX_REC_DATA:
-        bx_assert(r->data.len > 0 && r->data.len <= BX_REC_DATA_MAX && r->data.offset + r->data.len <= INT64_MAX);
+        bx_assert(r->data.len > 0 && r->data.len <= BX_REC_DATA_MAX &&
+                  r->data.offset + r->data.len <= INT64_MAX);
         bx_rec_data_head(head, r->data.offset, r->data.len);
         return bx_buf_add(b, head, sizeof(head)) | bx_buf_add(b, r->data.bytes, r->data.len);
     case BX_REC_CLOSE:

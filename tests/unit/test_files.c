@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Trees as records and back: what arrives, and that nothing a sender says makes anything outside of its place.
+ * Trees as records and back: what arrives, and that nothing a sender says makes anything outside of its
+ * place.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -116,7 +117,8 @@ static void lane_init(struct lane *l)
     bx_buf_init(&l->b, 64 << 20);
 }
 
-static void add_entry(struct lane *l, enum bx_file_type type, const char *name, const char *link, uint32_t mode)
+static void add_entry(struct lane *l, enum bx_file_type type, const char *name, const char *link,
+                      uint32_t mode)
 {
     struct bx_rec_entry e = {.type = type, .name = name, .link = link, .mode = mode, .mtime_s = 1000000000};
 
@@ -173,7 +175,8 @@ static int receive_at(struct lane *l, const char *name, unsigned flags, bool in_
     bx_cleanup_close int in = lane_fd(l);
     bx_cleanup_free char *path = in_root ? bx_strf("%s", name) : bx_strf("%s/%s", top, name);
     struct bx_place place = {.root = in_root ? root : -1};
-    struct bx_receive_plan plan = {.place = &place, .path = path, .stream_fd = -1, .flags = flags, .max_bytes = max};
+    struct bx_receive_plan plan = {
+        .place = &place, .path = path, .stream_fd = -1, .flags = flags, .max_bytes = max};
     bool told;
 
     last = BX_ERR_INIT;
@@ -220,7 +223,8 @@ static int copy(const char *from, const char *to, unsigned send_flags, unsigned 
 
 static void a_tree_arrives_as_it_was(void **state)
 {
-    const struct timespec times[2] = {{.tv_sec = 1234567890, .tv_nsec = 123456789}, {.tv_sec = 1234567890, .tv_nsec = 123456789}};
+    const struct timespec times[2] = {{.tv_sec = 1234567890, .tv_nsec = 123456789},
+                                      {.tv_sec = 1234567890, .tv_nsec = 123456789}};
     struct stat st;
 
     (void)state;
@@ -313,7 +317,8 @@ static void what_cannot_be_is_said(void **state)
     assert_int_equal(copy("d", "x", 0, USUAL), -BX_EINVALID); /* a folder, not recursive */
     assert_int_equal(copy("g", "f", 0, BX_FILE_PARENT), -BX_EEXISTS);
     assert_text("f", "old");
-    assert_int_equal(copy("f", "dir-in-the-way", 0, USUAL), -BX_EEXISTS); /* a folder is not replaced by a file */
+    assert_int_equal(copy("f", "dir-in-the-way", 0, USUAL),
+                     -BX_EEXISTS); /* a folder is not replaced by a file */
     assert_int_equal(copy("d", "f", BX_FILE_RECURSIVE, USUAL), -BX_EEXISTS);
     assert_int_equal(copy("f/", "x", 0, USUAL), -BX_ESTORAGE);
     assert_false(there("x"));
@@ -400,7 +405,8 @@ static void a_link_is_not_written_through(void **state)
 
 static void links_that_lead_out_are_left_out(void **state)
 {
-    static const char *const out[] = {"/etc/passwd", "..", "../x", "d/../../..", "./../..", "d/e/../../../..", "d/.."};
+    static const char *const out[] = {"/etc/passwd",     "..",  "../x", "d/../../..", "./../..",
+                                      "d/e/../../../..", "d/.."};
     static const char *const in[] = {"x", "d/e", "./x", "a//b", "d/./e"};
     struct lane l;
 
@@ -443,7 +449,8 @@ static void links_that_stay_never_lead_out_together(void **state)
         unsigned v = n;
         static const char *const dirs[] = {"root", "root/a", "root/a/b"};
 
-        snprintf(target, sizeof(target), "%s/%s/%s/%s", parts[v % 5], parts[v / 5 % 5], parts[v / 25 % 5], parts[v / 125]);
+        snprintf(target, sizeof(target), "%s/%s/%s/%s", parts[v % 5], parts[v / 5 % 5], parts[v / 25 % 5],
+                 parts[v / 125]);
         for (unsigned depth = 0; depth < BX_ARRAY_SIZE(dirs); depth++) {
             bx_cleanup_free char *link = bx_strf("%s/%s", dirs[depth], made % 7 ? "l" : "b");
 
@@ -451,11 +458,13 @@ static void links_that_stay_never_lead_out_together(void **state)
                 continue;
             made++;
             (void)unlinkat(top_fd, link, 0);
-            assert_true(symlinkat(target, top_fd, link) == 0 || errno == EEXIST || errno == ENOENT || errno == ELOOP || errno == ENOTDIR);
+            assert_true(symlinkat(target, top_fd, link) == 0 || errno == EEXIST || errno == ENOENT ||
+                        errno == ELOOP || errno == ENOTDIR);
         }
         /* All links there are now, followed to their ends. */
         for (unsigned depth = 0; depth < BX_ARRAY_SIZE(dirs); depth++) {
-            bx_cleanup_free char *path = bx_strf("%s/%s/l", top, dirs[depth]), *root = bx_strf("%s/root", top);
+            bx_cleanup_free char *path = bx_strf("%s/%s/l", top, dirs[depth]),
+                                 *root = bx_strf("%s/root", top);
 
             if (realpath(path, real))
                 assert_true(bx_starts_with(real, root));
@@ -662,8 +671,9 @@ static void names_of_copies(void **state)
     static const struct {
         const char *path, *name;
         bool dir;
-    } all[] = {{"/a/b", "b", false}, {"a", "a", false},   {"a/", "a", true},  {"a//", "a", true}, {"/", "", true},
-               {".", "", true},      {"a/..", "", true}, {"a/.", "", true}, {"..a", "..a", false}, {"...", "...", false}};
+    } all[] = {{"/a/b", "b", false},  {"a", "a", false},    {"a/", "a", true},  {"a//", "a", true},
+               {"/", "", true},       {".", "", true},      {"a/..", "", true}, {"a/.", "", true},
+               {"..a", "..a", false}, {"...", "...", false}};
     char name[BX_REC_NAME_MAX + 1], longer[BX_REC_NAME_MAX + 2];
 
     (void)state;

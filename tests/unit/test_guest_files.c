@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Work on files by the agent on this machine, without namespaces: the agent's table at one end of a link, a client at the
- * other, real processes, a folder as the container's root.
+ * Work on files by the agent on this machine, without namespaces: the agent's table at one end of a link, a
+ * client at the other, real processes, a folder as the container's root.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -56,13 +56,15 @@ static void note(struct world *w, char c)
     w->order[n] = c;
 }
 
-static int agent_message(struct bx_link *l, uint16_t type, uint32_t stream, const uint8_t *p, size_t n, struct bx_err *err)
+static int agent_message(struct bx_link *l, uint16_t type, uint32_t stream, const uint8_t *p, size_t n,
+                         struct bx_err *err)
 {
     bx_execs_message(&((struct world *)l->ud)->xs, type, stream, p, n);
     return 0;
 }
 
-static int agent_data(struct bx_link *l, uint32_t stream, unsigned lane, const uint8_t *p, size_t n, struct bx_err *err)
+static int agent_data(struct bx_link *l, uint32_t stream, unsigned lane, const uint8_t *p, size_t n,
+                      struct bx_err *err)
 {
     bx_execs_data(&((struct world *)l->ud)->xs, stream, lane, p, n);
     return 0;
@@ -74,7 +76,8 @@ static int agent_eof(struct bx_link *l, uint32_t stream, unsigned lane, struct b
     return 0;
 }
 
-static int client_message(struct bx_link *l, uint16_t type, uint32_t stream, const uint8_t *p, size_t n, struct bx_err *err)
+static int client_message(struct bx_link *l, uint16_t type, uint32_t stream, const uint8_t *p, size_t n,
+                          struct bx_err *err)
 {
     struct world *w = l->ud;
     boxlite_Credit credit = boxlite_Credit_init_zero;
@@ -99,7 +102,8 @@ static int client_message(struct bx_link *l, uint16_t type, uint32_t stream, con
     }
 }
 
-static int client_data(struct bx_link *l, uint32_t stream, unsigned lane, const uint8_t *p, size_t n, struct bx_err *err)
+static int client_data(struct bx_link *l, uint32_t stream, unsigned lane, const uint8_t *p, size_t n,
+                       struct bx_err *err)
 {
     struct world *w = l->ud;
 
@@ -470,7 +474,8 @@ static void files_move(void **state)
 
 static void nothing_leads_out_of_the_root(void **state)
 {
-    static const char *const ways[] = {"/out", "../outside", "/tmp/../../outside", "/abs", "/proc/self/root/etc/passwd"};
+    static const char *const ways[] = {"/out", "../outside", "/tmp/../../outside", "/abs",
+                                       "/proc/self/root/etc/passwd"};
     struct world *w = *state;
     bx_cleanup_free char *abs = bx_strf("%s/outside", w->dir);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Work on files as a program sees it, with a box that lies. Whatever it says costs the one call; the box and the program go
- * on. What the box does is told by the path.
+ * Work on files as a program sees it, with a box that lies. Whatever it says costs the one call; the box and
+ * the program go on. What the box does is told by the path.
  */
 #include "fake_box.h"
 
@@ -23,7 +23,8 @@ static int n_senders;
 
 static void add_entry(struct bx_buf *b, enum bx_file_type type, const char *name, const char *link)
 {
-    struct bx_rec_entry e = {.type = type, .name = name, .link = link, .mode = 0644, .size = 5, .mtime_s = 7, .mtime_ns = 9};
+    struct bx_rec_entry e = {
+        .type = type, .name = name, .link = link, .mode = 0644, .size = 5, .mtime_s = 7, .mtime_ns = 9};
 
     if (bx_rec_put_entry(b, &e) < 0)
         _exit(40);
@@ -40,7 +41,8 @@ static void add_data(struct bx_buf *b, uint64_t at, const void *data, size_t len
 
 static void add_end(struct bx_buf *b, int code, const char *text)
 {
-    struct bx_rec_end end = {.code = (uint32_t)code, .text = text, .counts = {.files = 1, .bytes = 5, .left_out = 2}};
+    struct bx_rec_end end = {
+        .code = (uint32_t)code, .text = text, .counts = {.files = 1, .bytes = 5, .left_out = 2}};
 
     (void)bx_rec_put_end(b, &end);
 }
@@ -139,11 +141,12 @@ static const struct {
     void (*make)(struct bx_buf *b);
     int exit_code; /* -1: none comes */
 } scripts[] = {
-    {"/read", read_records, 0},   {"/garbage", garbage, 0},   {"/hole", hole, 0},         {"/again", again, 0},
-    {"/nameless", nameless, 0},   {"/behind", behind_end, 0}, {"/refused", refused, 0},   {"/odd", odd_code, 0},
-    {"/nothing", nothing, 0},     {"/killed", nothing, 137},  {"/list", list_records, 0}, {"/long", long_list, 0},
-    {"/badtree", bad_tree, 0},    {"/tree", good_tree, 0},    {"/silent", nothing, -1},   {"/endless", hole, -1},
-    {"/flood", nothing, -1},
+    {"/read", read_records, 0}, {"/garbage", garbage, 0},   {"/hole", hole, 0},
+    {"/again", again, 0},       {"/nameless", nameless, 0}, {"/behind", behind_end, 0},
+    {"/refused", refused, 0},   {"/odd", odd_code, 0},      {"/nothing", nothing, 0},
+    {"/killed", nothing, 137},  {"/list", list_records, 0}, {"/long", long_list, 0},
+    {"/badtree", bad_tree, 0},  {"/tree", good_tree, 0},    {"/silent", nothing, -1},
+    {"/endless", hole, -1},     {"/flood", nothing, -1},
 };
 
 static void box_file_op(struct fake *f, uint32_t stream, const uint8_t *p, size_t len)
@@ -267,7 +270,8 @@ static void on_list(const CBoxFileInfoList *l, CBoxliteError *e, void *ud)
     for (int i = 0; l && i < l->count; i++) {
         size_t n = strlen(listed);
 
-        snprintf(listed + n, sizeof(listed) - n, "%s>%s %d;", l->items[i]->name, l->items[i]->link_target, l->items[i]->type);
+        snprintf(listed + n, sizeof(listed) - n, "%s>%s %d;", l->items[i]->name, l->items[i]->link_target,
+                 l->items[i]->type);
     }
 }
 
@@ -301,8 +305,9 @@ static void lies_cost_the_call_alone(void **state)
     static const struct {
         const char *path;
         BoxliteErrorCode code;
-    } lies[] = {{"/garbage", Rpc},  {"/hole", Rpc},     {"/behind", Rpc},  {"/odd", Rpc},
-                {"/nothing", Portal}, {"/killed", Portal}, {"/refused", Storage}, {"/error", ResourceExhausted}};
+    } lies[] = {
+        {"/garbage", Rpc},    {"/hole", Rpc},      {"/behind", Rpc},      {"/odd", Rpc},
+        {"/nothing", Portal}, {"/killed", Portal}, {"/refused", Storage}, {"/error", ResourceExhausted}};
     struct world *w = *state;
 
     for (size_t i = 0; i < BX_ARRAY_SIZE(lies); i++) {
@@ -391,7 +396,8 @@ static void copies_from_a_box_that_lies_stay_where_they_belong(void **state)
 {
     struct world *w = *state;
     bx_cleanup_free char *dst = bx_strf("%s/out", w->home.path), *t = bx_strf("%s/out/t", w->home.path),
-                         *outside = bx_strf("%s/out/outside", w->home.path), *file = bx_strf("%s/out/t/f", w->home.path),
+                         *outside = bx_strf("%s/out/outside", w->home.path),
+                         *file = bx_strf("%s/out/t/f", w->home.path),
                          *link = bx_strf("%s/out/t/l", w->home.path);
     struct answer a = {0};
     struct stat st;

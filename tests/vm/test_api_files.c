@@ -59,13 +59,14 @@ static void on_copied(const CBoxCopyResult *r, CBoxliteError *e, void *ud)
         f->copied = *r;
 }
 
-#define ANSWERED(f, want)                                                                                      \
-    do {                                                                                                       \
-        DRAIN_UNTIL(rt, (f).a.done);                                                                           \
-        ASSERT_ANSWER((f).a, want);                                                                            \
+#define ANSWERED(f, want)                                                                                    \
+    do {                                                                                                     \
+        DRAIN_UNTIL(rt, (f).a.done);                                                                         \
+        ASSERT_ANSWER((f).a, want);                                                                          \
     } while (0)
 
-static struct file_answer read_file(CBoxliteRuntime *rt, CBoxHandle *box, const char *path, BoxliteErrorCode want)
+static struct file_answer read_file(CBoxliteRuntime *rt, CBoxHandle *box, const char *path,
+                                    BoxliteErrorCode want)
 {
     struct file_answer f = {0};
 
@@ -79,7 +80,8 @@ static void write_file(CBoxliteRuntime *rt, CBoxHandle *box, const char *path, c
 {
     struct answer a = {0};
 
-    plain(rt, boxlite_box_write_file(box, path, (const uint8_t *)text, strlen(text), o, on_plain, &a, NULL), &a, want);
+    plain(rt, boxlite_box_write_file(box, path, (const uint8_t *)text, strlen(text), o, on_plain, &a, NULL),
+          &a, want);
 }
 
 /* ---- tests ---- */
@@ -317,8 +319,9 @@ static void calls_that_make_no_sense_are_refused(void **state)
     assert_int_equal(boxlite_box_read_file(box, longer, NULL, on_data, NULL, NULL), InvalidArgument);
     assert_int_equal(boxlite_box_read_file(box, NULL, NULL, on_data, NULL, NULL), InvalidArgument);
     assert_int_equal(boxlite_box_write_file(box, "/x", NULL, 1, NULL, on_plain, NULL, NULL), InvalidArgument);
-    assert_int_equal(boxlite_box_write_file(box, "/x", (const uint8_t *)"", (64u << 20) + 1, NULL, on_plain, NULL, NULL),
-                     ResourceExhausted);
+    assert_int_equal(
+        boxlite_box_write_file(box, "/x", (const uint8_t *)"", (64u << 20) + 1, NULL, on_plain, NULL, NULL),
+        ResourceExhausted);
     o.mode = 010000;
     assert_int_equal(boxlite_box_mkdir(box, "/x", &o, on_plain, NULL, NULL), InvalidArgument);
     o.mode = 0;
