@@ -663,7 +663,8 @@ BOXLITE_API BoxliteErrorCode boxlite_list_info(CBoxliteRuntime *runtime, CBoxInf
  * More about a box, as named facts. Extension.
  *
  * Keys, where known: id, name, status, image, engine, message (why it failed), exit_code (of the main
- * process), detached, created_at_ms, started_at_ms, stopped_at_ms, dir, capabilities (a JSON array), jailer_enabled,
+ * process), detached, created_at_ms, started_at_ms, stopped_at_ms, dir, disk (path of what the box has written), disk_bytes (that
+ * it takes), disk_size (that the box sees), disk_base (path of the image's part of it), capabilities (a JSON array), jailer_enabled,
  * seccomp_enabled, network_enabled, close_fds, and where there is a limit max_open_files, max_file_size, max_processes,
  * max_memory, max_cpu_time; of a running box also pid, qemu_pid, kernel,
  * jail (the layers that hold, and why one does not), spawn_us, restore_us, start_us, uptime_ms, memory_bytes, cpu_ns (of the

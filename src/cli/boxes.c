@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * boxes.c - `boxlite ps`, `start`, `stop` and `rm`.
+ * boxes.c - `boxlite ps`, `start`, `stop`, `restart` and `rm`.
  */
 #include "cli/cli.h"
 
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -43,24 +42,14 @@ static void format_age(int64_t then, char *dst, size_t size)
     }
 }
 
-static void format_time(int64_t when, char *dst, size_t size)
-{
-    struct tm tm;
-    time_t t = (time_t)when;
-    if (!gmtime_r(&t, &tm) || strftime(dst, size, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
-        dst[0] = '\0';
-}
-
-/* "running" -> "Running", as the existing command prints it. */
-static void format_status(const char *status, char *dst, size_t size)
-{
-    snprintf(dst, size, "%s", status);
-    dst[0] = (char)toupper((unsigned char)dst[0]);
-}
-
 static bool active(const CBoxInfo *b)
 {
     return bx_streq(b->status, "running") || bx_streq(b->status, "paused") || bx_streq(b->status, "stopping");
+}
+
+static enum bx_color status_color(const CBoxInfo *b)
+{
+    return bx_streq(b->status, "failed") ? BX_COLOR_BAD : b->running ? BX_COLOR_GOOD : active(b) ? BX_COLOR_MIDDLE : BX_COLOR_NONE;
 }
 
 struct row_text {
@@ -72,12 +61,12 @@ enum { PS_FIELDS = 8 };
 static void fill_row(const CBoxInfo *b, struct bx_field *f, struct row_text *t)
 {
     format_age(b->created_at, t->age, sizeof(t->age));
-    format_time(b->created_at, t->created, sizeof(t->created));
-    format_status(b->status, t->status, sizeof(t->status));
+    bx_cli_time(t->created, sizeof(t->created), b->created_at * 1000);
+    bx_cli_status(t->status, sizeof(t->status), b->status);
     const struct bx_field row[PS_FIELDS] = {
         { "ID", "ID", BX_FIELD_STR, b->id, 0 },
         { "Image", "IMAGE", BX_FIELD_STR, b->image, 0 },
-        { "Status", "STATUS", BX_FIELD_STR, t->status, 0 },
+        { "Status", "STATUS", BX_FIELD_STR, t->status, 0, status_color(b) },
         { "CreatedAt", NULL, BX_FIELD_STR, t->created, 0 },
         { "Pid", NULL, BX_FIELD_INT, NULL, b->pid },
         { "Cpus", NULL, BX_FIELD_INT, NULL, b->cpus },
@@ -124,7 +113,7 @@ int bx_verb_ps(int argc, char **argv)
     const struct bx_opt opts[] = {
         BX_OPT_FLAG('a', "all", &all, "also boxes that do not run"),
         BX_OPT_FLAG('q', "quiet", &quiet, "ids only"),
-        BX_OPT_CALL(0, "format", &format, bx_format_parse, "table|json|yaml", "how to print"),
+        BX_FORMAT_OPT(0, "format", format),
         BX_OPT_INCLUDE(bx_cli_global_opts),
         BX_OPT_END,
     };
@@ -174,6 +163,17 @@ static bool stop_one(CBoxliteRuntime *rt, const char *name, struct bx_call *call
     return ok;
 }
 
+/* As with start_one. */
+static bool restart_one(CBoxliteRuntime *rt, const char *name, struct bx_call *call, void *ud)
+{
+    (void)ud;
+    CBoxHandle *box = get_box(rt, name, call);
+    bool ok = box && boxlite_box_set_detached(box, 1, &call->error) == Ok &&
+              bx_call_wait(rt, call, boxlite_restart_box(box, bx_call_plain, call, &call->error));
+    boxlite_box_free(box);
+    return ok;
+}
+
 static bool remove_one(CBoxliteRuntime *rt, const char *name, struct bx_call *call, void *force)
 {
     return bx_call_wait(rt, call, boxlite_remove(rt, name, *(bool *)force, bx_call_plain, call, &call->error));
@@ -196,6 +196,11 @@ int bx_verb_start(int argc, char **argv)
 int bx_verb_stop(int argc, char **argv)
 {
     return each_box_verb("stop", argc, argv, stop_one);
+}
+
+int bx_verb_restart(int argc, char **argv)
+{
+    return each_box_verb("restart", argc, argv, restart_one);
 }
 
 /* Asks before everything goes. Only "y" and "yes" are a yes. */

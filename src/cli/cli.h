@@ -66,6 +66,8 @@ bool bx_cli_version_asked(int *ret_exit);
 int bx_cli_parse(const char *verb, const struct bx_opt *opts, unsigned flags, int argc, char **argv, int *ret_exit);
 /* Prints "Error: ..." and how the verb is used; returns BX_EXIT_USAGE. */
 int bx_cli_usage(const char *verb, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Prints "Error: ", in red on a terminal. */
+void bx_cli_error_begin(void);
 /* Prints "Error: <message>". */
 void bx_cli_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Flushes stdout; a result that could not be written is a failure. Returns `code` or BX_EXIT_FAILURE. */
@@ -82,6 +84,11 @@ void bx_cli_show_image(const char *did, CImagePullResult *result, bool quiet);
 /* "12.3 MiB" */
 #define BX_CLI_BYTES_LEN 24
 void bx_cli_bytes(char dst[BX_CLI_BYTES_LEN], unsigned long long bytes);
+
+/* "2026-11-29T15:01:08Z" of milliseconds since 1970, with a fraction when there is one; "" of nonsense. */
+void bx_cli_time(char *dst, size_t size, int64_t ms);
+/* "running" -> "Running", as the existing command prints it. */
+void bx_cli_status(char *dst, size_t size, const char *status);
 
 /* Opens the runtime in the home that --home or the environment name; NULL after having printed why. */
 CBoxliteRuntime *bx_cli_open(void);
@@ -150,9 +157,16 @@ bool bx_terminal_size(unsigned *ret_rows, unsigned *ret_cols);
 /* Exit code for a command that could not be started: 126, 127 or 125. Prints and releases the error. */
 int bx_process_start_failed(CBoxliteError *e);
 
-/* Output of lists and facts in the format a verb was asked for. */
-enum bx_format { BX_FORMAT_TABLE, BX_FORMAT_JSON, BX_FORMAT_YAML };
+/* Output of lists and facts in the format a verb was asked for. A template is remembered by bx_format_parse. */
+enum bx_format { BX_FORMAT_TABLE, BX_FORMAT_JSON, BX_FORMAT_YAML, BX_FORMAT_TEMPLATE };
 int bx_format_parse(void *target, const char *value, struct bx_err *err); /* for BX_OPT_CALL; target is enum bx_format */
+#define BX_FORMAT_OPT(c, n, format) \
+    BX_OPT_CALL(c, n, &(format), bx_format_parse, "table|json|yaml|TEMPLATE", "how to print; a template is like '{{.Field}}'")
+
+/* Nothing on what is no terminal, and with NO_COLOR. color.c */
+enum bx_color { BX_COLOR_NONE, BX_COLOR_TITLE, BX_COLOR_GOOD, BX_COLOR_MIDDLE, BX_COLOR_BAD };
+const char *bx_color_begin(FILE *f, enum bx_color color);
+const char *bx_color_end(FILE *f, enum bx_color color);
 
 /* A field without a key is in the table only, one without a title not there. */
 enum bx_field_kind { BX_FIELD_STR, BX_FIELD_INT, BX_FIELD_BOOL, BX_FIELD_OBJECT, BX_FIELD_OBJECT_END };
@@ -162,17 +176,24 @@ struct bx_field {
     enum bx_field_kind kind;
     const char *str;   /* NULL = null */
     long long num;
+    enum bx_color color; /* in a table */
 };
 /* A list of records with n_fields each, row after row; or, with `single`, one record without a list around it. */
 int bx_print_records(enum bx_format format, const struct bx_field *fields, size_t n_fields, size_t n_records, bool single);
+/* What was written, which is finished here; a template is for each item of a list. No tables. */
+struct bx_jw;
+int bx_print_json(enum bx_format format, struct bx_jw *w);
 
 /* Verbs. */
 int bx_verb_run(int argc, char **argv);
+int bx_verb_create(int argc, char **argv);
 int bx_verb_cp(int argc, char **argv);
 int bx_verb_exec(int argc, char **argv);
 int bx_verb_ps(int argc, char **argv);
 int bx_verb_start(int argc, char **argv);
 int bx_verb_stop(int argc, char **argv);
+int bx_verb_restart(int argc, char **argv);
+int bx_verb_inspect(int argc, char **argv);
 int bx_verb_rm(int argc, char **argv);
 int bx_verb_load(int argc, char **argv);
 int bx_verb_import(int argc, char **argv);
@@ -206,5 +227,27 @@ struct bx_network_opts {
 /* Sets them; 0, or the exit code of a mistake that was told. */
 int bx_cli_network(CBoxliteOptions *options, const char *verb, const struct bx_network_opts *o);
 void bx_network_opts_done(struct bx_network_opts *o);
+
+/* --- security.c: what a box's commands may do and take */
+
+struct bx_security_opts {
+    const char *preset;
+    char **cap_add, **cap_drop, **ulimits;
+};
+
+#define BX_ULIMIT_OPT(list) \
+    BX_OPT_LIST(0, "ulimit", &(list), "NAME=N", "a limit of each process: nofile, nproc (of all), fsize, as, cpu")
+#define BX_SECURITY_OPTS(o)                                                                                           \
+    BX_OPT_GROUP("What commands may do"),                                                                             \
+        BX_OPT_LIST(0, "cap-add", &(o).cap_add, "CAPABILITY", "beside Docker's default ones; ALL"),                   \
+        BX_OPT_LIST(0, "cap-drop", &(o).cap_drop, "CAPABILITY", "of the default ones; ALL"),                          \
+        BX_ULIMIT_OPT((o).ulimits),                                                                                   \
+        BX_OPT_STRING(0, "security", &(o).preset, "enable|disable|development|standard|maximum",                      \
+                      "the walls round the machine (BOXLITE_SECURITY, enable)")
+
+/* Sets them; 0, or the exit code of a mistake that was told. */
+int bx_cli_security(CBoxliteOptions *options, const char *verb, const struct bx_security_opts *o);
+int bx_cli_exec_limits(BoxliteExecOptions *options, const char *verb, char **ulimits);
+void bx_security_opts_done(struct bx_security_opts *o);
 
 #endif

@@ -118,7 +118,7 @@ int bx_cli_usage(const char *verb, const char *fmt, ...)
 {
     va_list ap;
     const struct bx_verb *v = find_name(verb);
-    fputs("Error: ", stderr);
+    bx_cli_error_begin();
     va_start(ap, fmt);
     vfprintf(stderr, fmt, ap);
     va_end(ap);

@@ -6,7 +6,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/buf.h"
 #include "base/str.h"
@@ -22,24 +21,6 @@ CBoxliteImageHandle *bx_cli_images(CBoxliteRuntime *rt, int *ret_exit)
         return images;
     *ret_exit = bx_cli_fail(&error, NULL);
     return NULL;
-}
-
-void bx_cli_bytes(char dst[BX_CLI_BYTES_LEN], unsigned long long bytes)
-{
-    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-    double n = (double)bytes;
-    size_t u = 0;
-    for (; n >= 1024 && u + 1 < BX_ARRAY_SIZE(units); u++)
-        n /= 1024;
-    snprintf(dst, BX_CLI_BYTES_LEN, u == 0 ? "%.0f %s" : "%.1f %s", n, units[u]);
-}
-
-static void format_time(char *dst, size_t size, int64_t when)
-{
-    time_t t = (time_t)when;
-    struct tm tm;
-    if (!gmtime_r(&t, &tm) || strftime(dst, size, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
-        dst[0] = '\0';
 }
 
 static long long number(const CBoxliteInfo *info, const char *key)
@@ -83,7 +64,7 @@ static void fill_image(const CImageInfo *image, const CBoxliteInfo *more, bool w
 {
     const char *hex = image->id ? strchr(image->id, ':') : NULL;
     snprintf(t->id, sizeof(t->id), "%.12s", hex ? hex + 1 : "");
-    format_time(t->created, sizeof(t->created), image->cached_at);
+    bx_cli_time(t->created, sizeof(t->created), image->cached_at * 1000);
     for (size_t i = 0; i < BX_ARRAY_SIZE(size_keys); i++)
         bx_cli_bytes(t->sizes[i], (unsigned long long)number(more, size_keys[i]));
     if (!more)
@@ -154,7 +135,7 @@ int bx_verb_images(int argc, char **argv)
         BX_OPT_FLAG('q', "quiet", &o.quiet, "ids only"),
         BX_OPT_FLAG('s', "size", &o.wide,
                     "also what is shared with other images, and what disk and templates take"),
-        BX_OPT_CALL(0, "format", &o.format, bx_format_parse, "table|json|yaml", "how to print"),
+        BX_FORMAT_OPT(0, "format", o.format),
         BX_OPT_INCLUDE(bx_cli_global_opts),
         BX_OPT_END,
     };
@@ -200,7 +181,7 @@ static void write_list(struct bx_jw *w, const char *key, const CBoxliteInfo *inf
 static void write_time(struct bx_jw *w, const char *key, const CBoxliteInfo *info, const char *fact)
 {
     char text[32];
-    format_time(text, sizeof(text), number(info, fact));
+    bx_cli_time(text, sizeof(text), number(info, fact) * 1000);
     bx_jw_str(w, key, text);
 }
 

@@ -181,7 +181,7 @@ int bx_verb_prune(int argc, char **argv)
         return bx_cli_usage("prune", "it takes no arguments: '%s'", argv[1]);
     if (n < 0)
         return code;
-    if (format == BX_FORMAT_YAML)
+    if (format != BX_FORMAT_TABLE && format != BX_FORMAT_JSON)
         return bx_cli_usage("prune", "it prints table or json");
     if (keep == 0)
         return bx_cli_usage("prune", "to keep nothing, give --all without --keep");

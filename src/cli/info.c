@@ -21,6 +21,7 @@ static int print_info(const CBoxliteInfo *info, enum bx_format format)
     const struct bx_field fields[] = {
         TEXT("version", "Version", "version"),
         TEXT("engine", "Engine", "engine"),
+        TEXT("virtualization", NULL, "engine"), /* as the existing command calls it */
         { "kvm", NULL, BX_FIELD_OBJECT, NULL, 0 },
         { "usable", "KVM", BX_FIELD_BOOL, NULL, bx_streq(kvm, "yes") },
         TEXT("reason", "  reason", "kvm.reason"),
@@ -45,7 +46,7 @@ int bx_verb_info(int argc, char **argv)
 {
     enum bx_format format = BX_FORMAT_TABLE;
     const struct bx_opt opts[] = {
-        BX_OPT_CALL(0, "format", &format, bx_format_parse, "table|json|yaml", "how to print"),
+        BX_FORMAT_OPT(0, "format", format),
         BX_OPT_INCLUDE(bx_cli_global_opts),
         BX_OPT_END,
     };

@@ -17,11 +17,14 @@
 const struct bx_verb bx_verbs[] = {
     BX_VERB_GROUP("Boxes"),
     { "run", NULL, "[OPTIONS] IMAGE|--rootfs DIR [COMMAND...]", "make a box and run a command in it", bx_verb_run },
+    { "create", NULL, "[OPTIONS] IMAGE|--rootfs DIR [COMMAND...]", "make a box, to be started later", bx_verb_create },
     { "exec", NULL, "[OPTIONS] BOX -- COMMAND...", "run another command in a box", bx_verb_exec },
     { "cp", NULL, "[OPTIONS] BOX:PATH PATH | PATH BOX:PATH", "copy files and folders out of a box, or into one", bx_verb_cp },
     { "ps", "ls|list", "[OPTIONS]", "list boxes", bx_verb_ps },
-    { "start", NULL, "BOX...", "start boxes that were stopped", bx_verb_start },
-    { "stop", NULL, "BOX...", "stop boxes; their disks stay", bx_verb_stop },
+    { "inspect", NULL, "[OPTIONS] BOX...", "show all there is to know of boxes", bx_verb_inspect },
+    { "start", NULL, "[OPTIONS] BOX...", "start boxes that do not run", bx_verb_start },
+    { "stop", NULL, "[OPTIONS] BOX...", "stop boxes; their disks stay", bx_verb_stop },
+    { "restart", NULL, "[OPTIONS] BOX...", "stop boxes and start them again", bx_verb_restart },
     { "rm", NULL, "[OPTIONS] BOX...", "remove boxes and their disks", bx_verb_rm },
     { "network tunnel", NULL, "[OPTIONS] BOX PORT", "reach a port of a box at an address of this host", bx_verb_network_tunnel },
     { "network", NULL, "VERB ...", NULL, bx_verb_group },
@@ -61,11 +64,16 @@ const struct bx_opt bx_cli_global_opts[] = {
     BX_OPT_END,
 };
 
+void bx_cli_error_begin(void)
+{
+    fprintf(stderr, "%sError:%s ", bx_color_begin(stderr, BX_COLOR_BAD), bx_color_end(stderr, BX_COLOR_BAD));
+}
+
 void bx_cli_error(const char *fmt, ...)
 {
     va_list ap;
     bx_cli_progress_clear();
-    fputs("Error: ", stderr);
+    bx_cli_error_begin();
     va_start(ap, fmt);
     vfprintf(stderr, fmt, ap);
     va_end(ap);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * run.c - `boxlite run` and `boxlite exec`: commands in boxes.
+ * run.c - `boxlite run`, `create` and `exec`: boxes are made, commands run in them.
  */
 #include "cli/cli.h"
 
@@ -18,20 +18,32 @@ struct process_opts {
     const char *workdir, *user;
 };
 
-#define PROCESS_OPTS(o)                                                                                      \
+#define TERMINAL_OPTS(o)                                                                                     \
     BX_OPT_FLAG('i', "interactive", &(o).interactive, "pass our stdin to the command"),                      \
-        BX_OPT_FLAG('t', "tty", &(o).tty, "give the command a terminal"),                                    \
-        BX_OPT_LIST('e', "env", &(o).env, "NAME[=VALUE]", "set a variable (NAME alone: from our environment)"), \
+        BX_OPT_FLAG('t', "tty", &(o).tty, "give the command a terminal")
+#define PROCESS_OPTS(o)                                                                                      \
+    BX_OPT_LIST('e', "env", &(o).env, "NAME[=VALUE]", "set a variable (NAME alone: from our environment)"), \
         BX_OPT_STRING('w', "workdir", &(o).workdir, "DIR", "directory the command starts in"),               \
         BX_OPT_STRING('u', "user", &(o).user, "USER[:GROUP]", "user to run as, by name or number")
 
 struct run_opts {
     struct process_opts process;
-    bool rm;
+    bool rm, image_command;
+    const char *verb;
     const char *name, *engine, *entrypoint, *rootfs;
     int64_t cpus, memory, disk_size;
     struct bx_network_opts network;
+    struct bx_security_opts security;
 };
+
+#define BOX_OPTS(o)                                                                                             \
+    BX_OPT_STRING(0, "name", &(o).name, "NAME", "give the box a name"),                                         \
+        BX_OPT_STRING(0, "rootfs", &(o).rootfs, "DIR", "in place of an image: a folder in OCI layout"),         \
+        BX_OPT_INT(0, "cpus", &(o).cpus, 1, BX_CPUS_MAX, "N", "processors (1)"),                                \
+        BX_OPT_INT(0, "memory", &(o).memory, BX_MEMORY_MIN_MIB, BX_MEMORY_MAX_MIB, "MiB", "memory (1024)"),     \
+        BX_OPT_INT(0, "disk-size", &(o).disk_size, 1, BX_DISK_MAX_GB, "GB",                                     \
+                   "size of the disk (10); space is taken as it is used"),                                      \
+        BX_OPT_STRING(0, "engine", &(o).engine, "auto|kvm|tcg", "what runs the machine (auto)")
 
 /* "NAME=VALUE" or "NAME": name and value on the heap; false when the variable is not set here (it is then left out). */
 static int split_env(const char *text, char **ret_name, char **ret_value)
@@ -48,13 +60,13 @@ static int split_env(const char *text, char **ret_name, char **ret_value)
     return 1;
 }
 
-static int add_env(CBoxliteOptions *options, char **env)
+static int add_env(CBoxliteOptions *options, const char *verb, char **env)
 {
     for (char **e = env; e && *e; e++) {
         bx_cleanup_free char *name = NULL, *value = NULL;
         int r = split_env(*e, &name, &value);
         if (r < 0)
-            return bx_cli_usage("run", "--env: '%s' has no name", *e);
+            return bx_cli_usage(verb, "--env: '%s' has no name", *e);
         if (r > 0)
             boxlite_options_add_env(options, name, value);
     }
@@ -64,7 +76,7 @@ static int add_env(CBoxliteOptions *options, char **env)
 /* An entrypoint given here replaces the image's, and its cmd with it, as with Docker. */
 static void set_command(CBoxliteOptions *options, const struct run_opts *o, int argc, char **argv)
 {
-    boxlite_options_set_main(options, 1);
+    boxlite_options_set_main(options, o->image_command);
     if (o->entrypoint)
         boxlite_options_set_entrypoint(options, &o->entrypoint, *o->entrypoint ? 1 : 0);
     if (argc > 0 || o->entrypoint)
@@ -80,9 +92,11 @@ static CBoxliteOptions *make_options(const struct run_opts *o, int argc, char **
         *ret_exit = bx_cli_fail(&error, NULL);
         return NULL;
     }
-    *ret_exit = add_env(options, o->process.env);
+    *ret_exit = add_env(options, o->verb, o->process.env);
     if (!*ret_exit)
-        *ret_exit = bx_cli_network(options, "run", &o->network);
+        *ret_exit = bx_cli_network(options, o->verb, &o->network);
+    if (!*ret_exit)
+        *ret_exit = bx_cli_security(options, o->verb, &o->security);
     if (*ret_exit) {
         boxlite_options_free(options);
         return NULL;
@@ -154,19 +168,40 @@ static int run_attached(CBoxliteRuntime *rt, CBoxHandle *box, const struct proce
     return code;
 }
 
-static int run_box(CBoxliteRuntime *rt, CBoxliteOptions *options, const struct run_opts *o)
+/* The new box; NULL after having printed why. Takes the options. */
+static CBoxHandle *make_box(CBoxliteRuntime *rt, CBoxliteOptions *options, int *ret_exit)
 {
     struct bx_call call = BX_CALL_INIT;
     BoxliteErrorCode rc = boxlite_create_box(rt, options, bx_call_box, &call, &call.error);
     if (rc != Ok)
         boxlite_options_free(options);
-    if (!bx_call_wait(rt, &call, rc))
-        return bx_cli_fail(&call.error, NULL);
-    CBoxHandle *box = call.result;
+    if (bx_call_wait(rt, &call, rc))
+        return call.result;
+    *ret_exit = bx_cli_fail(&call.error, NULL);
+    return NULL;
+}
+
+static int create_box(CBoxliteRuntime *rt, CBoxliteOptions *options)
+{
+    int code = 0;
+    CBoxHandle *box = make_box(rt, options, &code);
+    char *id = boxlite_box_id(box);
+    if (id)
+        printf("%s\n", id);
+    boxlite_free_string(id);
+    boxlite_box_free(box);
+    return bx_cli_finish(code);
+}
+
+static int run_box(CBoxliteRuntime *rt, CBoxliteOptions *options, const struct run_opts *o)
+{
+    int code = 0;
+    CBoxHandle *box = make_box(rt, options, &code);
+    if (!box)
+        return code;
     struct removal removal = { .rt = rt, .id = boxlite_box_id(box) };
     bx_cli_on_leave(remove_box, &removal);
     bool ran = false;
-    int code;
     if (o->process.detach) {
         code = start_detached(rt, box, removal.id);
         ran = code == 0;
@@ -185,54 +220,88 @@ static int run_box(CBoxliteRuntime *rt, CBoxliteOptions *options, const struct r
     return code;
 }
 
-static int check_terminal(const char *verb, const struct process_opts *o)
+static int check_terminal(const struct process_opts *o)
 {
-    if (!o->tty || !o->interactive || isatty(0))
+    if (!o->tty || isatty(0) || (o->detach && !o->interactive))
         return 0;
-    bx_cli_error("the input device is not a TTY: leave out -t, or run `boxlite %s` on a terminal", verb);
+    bx_cli_error("the input device is not a TTY. Leave out -t, or run this on a terminal");
     return BX_EXIT_FAILURE;
+}
+
+/* Makes a box of what remains of the command line, and runs it or not. */
+static int with_box(struct run_opts *o, int n, char **args, bool run)
+{
+    int code = 0;
+    if (n == 0 && !o->rootfs)
+        return bx_cli_usage(o->verb, "which image?");
+    CBoxliteRuntime *rt = bx_cli_open();
+    if (!rt)
+        return BX_EXIT_FAILURE;
+    bx_cli_progress(rt);
+    CBoxliteOptions *options = make_options(o, n, args, &code);
+    if (options)
+        code = run ? run_box(rt, options, o) : create_box(rt, options);
+    boxlite_runtime_free(rt);
+    return code;
+}
+
+static void run_opts_done(struct run_opts *o)
+{
+    bx_strv_free(o->process.env);
+    bx_network_opts_done(&o->network);
+    bx_security_opts_done(&o->security);
 }
 
 int bx_verb_run(int argc, char **argv)
 {
-    struct run_opts o = { 0 };
+    struct run_opts o = { .verb = "run", .image_command = true };
     const struct bx_opt opts[] = {
         BX_OPT_GROUP("The command"),
         BX_OPT_FLAG('d', "detach", &o.process.detach, "leave the box running and print its id"),
+        TERMINAL_OPTS(o.process),
         PROCESS_OPTS(o.process),
         BX_OPT_STRING(0, "entrypoint", &o.entrypoint, "PROGRAM", "run this in place of the image's entrypoint"),
         BX_OPT_GROUP("The box"),
-        BX_OPT_STRING(0, "name", &o.name, "NAME", "give the box a name"),
-        BX_OPT_STRING(0, "rootfs", &o.rootfs, "DIR", "in place of an image: a folder in OCI layout"),
         BX_OPT_FLAG(0, "rm", &o.rm, "remove the box when the command has ended"),
-        BX_OPT_INT(0, "cpus", &o.cpus, 1, BX_CPUS_MAX, "N", "processors (1)"),
-        BX_OPT_INT(0, "memory", &o.memory, BX_MEMORY_MIN_MIB, BX_MEMORY_MAX_MIB, "MiB", "memory (1024)"),
-        BX_OPT_INT(0, "disk-size", &o.disk_size, 1, BX_DISK_MAX_GB, "GB", "size of the disk (10); space is taken as it is used"),
-        BX_OPT_STRING(0, "engine", &o.engine, "auto|kvm|tcg", "what runs the machine (auto)"),
+        BOX_OPTS(o),
         BX_NETWORK_OPTS(o.network),
+        BX_SECURITY_OPTS(o.security),
         BX_OPT_INCLUDE(bx_cli_global_opts),
         BX_OPT_END,
     };
     int code = 0;
     int n = bx_cli_parse("run", opts, BX_OPT_STOP_AT_ARG, argc, argv, &code);
-    if (n == 0 && !o.rootfs)
-        code = bx_cli_usage("run", "which image?");
-    else if (n >= 0 && o.rm && o.process.detach)
+    if (n >= 0 && o.rm && o.process.detach)
         code = bx_cli_usage("run", "--rm and --detach exclude each other: remove the box with `boxlite rm -f`");
     else if (n >= 0)
-        code = check_terminal("run", &o.process);
-    CBoxliteRuntime *rt = n >= 0 && code == 0 ? bx_cli_open() : NULL;
-    if (n >= 0 && code == 0 && !rt)
-        code = BX_EXIT_FAILURE;
-    if (rt) {
-        bx_cli_progress(rt);
-        CBoxliteOptions *options = make_options(&o, n, argv + 1, &code);
-        if (options)
-            code = run_box(rt, options, &o);
-        boxlite_runtime_free(rt);
-    }
-    bx_strv_free(o.process.env);
-    bx_network_opts_done(&o.network);
+        code = check_terminal(&o.process);
+    if (n >= 0 && code == 0)
+        code = with_box(&o, n, argv + 1, true);
+    run_opts_done(&o);
+    return code;
+}
+
+int bx_verb_create(int argc, char **argv)
+{
+    /* Nobody waits for it: it lives until it is removed. */
+    struct run_opts o = { .verb = "create", .process.detach = true };
+    const struct bx_opt opts[] = {
+        BX_OPT_GROUP("Its commands"),
+        PROCESS_OPTS(o.process),
+        BX_OPT_STRING(0, "entrypoint", &o.entrypoint, "PROGRAM", "what COMMAND is given to, in place of the image's"),
+        BX_OPT_FLAG(0, "image-command", &o.image_command, "without COMMAND: run the image's, not nothing, when it is started"),
+        BX_OPT_GROUP("The box"),
+        BOX_OPTS(o),
+        BX_NETWORK_OPTS(o.network),
+        BX_SECURITY_OPTS(o.security),
+        BX_OPT_INCLUDE(bx_cli_global_opts),
+        BX_OPT_END,
+    };
+    int code = 0;
+    int n = bx_cli_parse("create", opts, BX_OPT_STOP_AT_ARG, argc, argv, &code);
+    if (n >= 0)
+        code = with_box(&o, n, argv + 1, false);
+    run_opts_done(&o);
     return code;
 }
 
@@ -258,7 +327,8 @@ static int exec_attached(CBoxliteRuntime *rt, CExecutionHandle *execution, const
     return bx_process_begin(&p) ? bx_process_run(&p) : BX_EXIT_FAILURE;
 }
 
-static int exec_in(CBoxliteRuntime *rt, CBoxHandle *box, const struct process_opts *o, int argc, char **argv)
+static int exec_in(CBoxliteRuntime *rt, CBoxHandle *box, const struct process_opts *o, BoxliteExecOptions *options,
+                   int argc, char **argv)
 {
     bx_cleanup_strv char **pairs = NULL;
     int code = make_pairs(o->env, &pairs);
@@ -272,16 +342,15 @@ static int exec_in(CBoxliteRuntime *rt, CBoxHandle *box, const struct process_op
                                .workdir = o->workdir,
                                .user = o->user,
                                .tty = o->tty };
-    BoxliteExecOptions options = BOXLITE_EXEC_OPTIONS_INIT;
     unsigned rows, cols;
-    options.stdin_closed = !o->interactive;
-    options.detached = o->detach;
+    options->stdin_closed = !o->interactive;
+    options->detached = o->detach;
     if (o->tty && bx_terminal_size(&rows, &cols)) {
-        options.rows = rows;
-        options.cols = cols;
+        options->rows = rows;
+        options->cols = cols;
     }
     struct bx_call call = BX_CALL_INIT;
-    if (!bx_call_wait(rt, &call, boxlite_box_exec_post(box, &command, &options, bx_call_exec, &call, &call.error)))
+    if (!bx_call_wait(rt, &call, boxlite_box_exec_post(box, &command, options, bx_call_exec, &call, &call.error)))
         return bx_process_start_failed(&call.error);
     CExecutionHandle *execution = call.result;
     bx_cli_progress_clear();
@@ -293,9 +362,13 @@ static int exec_in(CBoxliteRuntime *rt, CBoxHandle *box, const struct process_op
 int bx_verb_exec(int argc, char **argv)
 {
     struct process_opts o = { 0 };
+    char **ulimits = NULL;
+    BoxliteExecOptions options = BOXLITE_EXEC_OPTIONS_INIT;
     const struct bx_opt opts[] = {
         BX_OPT_FLAG('d', "detach", &o.detach, "leave the command running in the box"),
+        TERMINAL_OPTS(o),
         PROCESS_OPTS(o),
+        BX_ULIMIT_OPT(ulimits),
         BX_OPT_INCLUDE(bx_cli_global_opts),
         BX_OPT_END,
     };
@@ -305,7 +378,9 @@ int bx_verb_exec(int argc, char **argv)
     if (n >= 0 && n < 2)
         code = bx_cli_usage("exec", n == 0 ? "in which box?" : "which command?");
     else if (n > 0)
-        code = check_terminal("exec", &o);
+        code = check_terminal(&o);
+    if (n > 0 && code == 0)
+        code = bx_cli_exec_limits(&options, "exec", ulimits);
     CBoxliteRuntime *rt = n > 0 && code == 0 ? bx_cli_open() : NULL;
     if (n > 0 && code == 0 && !rt)
         code = BX_EXIT_FAILURE;
@@ -313,10 +388,11 @@ int bx_verb_exec(int argc, char **argv)
         bx_cli_progress(rt);
         CBoxHandle *box = bx_cli_box(rt, args[0], &code);
         if (box)
-            code = exec_in(rt, box, &o, n - 1, args + 1);
+            code = exec_in(rt, box, &o, &options, n - 1, args + 1);
         boxlite_box_free(box);
         boxlite_runtime_free(rt);
     }
     bx_strv_free(o.env);
+    bx_strv_free(ulimits);
     return code;
 }

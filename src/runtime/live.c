@@ -3,8 +3,11 @@
 #include "runtime/live.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 
+#include "disk/qcow2.h"
 #include "runtime/conn.h"
 
 #define CONNECT_DEADLINE (10 * BX_SEC)
@@ -29,6 +32,24 @@ static void details_of_row(struct CBoxliteRuntime *rt, const struct bx_box_row *
     if (row->stopped_ms)
         bx_info_addf(d, "stopped_at_ms", "%lld", (long long)row->stopped_ms);
     bx_info_addf(d, "dir", "%s/boxes/%s", rt->home, row->id);
+}
+
+/* Made at the first start. */
+static void details_of_disk(struct bx_box *b, const struct bx_box_row *row, struct CBoxliteInfo *d)
+{
+    int dir = bx_box_dir(b, NULL);
+    bx_cleanup_close int fd = dir < 0 ? -1 : openat(dir, "disk.qcow2", O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    uint64_t size;
+    struct stat st;
+
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return;
+    bx_info_addf(d, "disk", "%s/boxes/%s/disk.qcow2", b->rt->home, b->id);
+    bx_info_addf(d, "disk_bytes", "%llu", (unsigned long long)st.st_blocks * 512);
+    if (bx_qcow2_size(fd, &size, NULL) == 0)
+        bx_info_addf(d, "disk_size", "%llu", (unsigned long long)size);
+    if (row->disk)
+        bx_info_addf(d, "disk_base", "%s/disks/%s", b->rt->home, row->disk);
 }
 
 static void details_of_info(const boxlite_BoxInfo *i, struct CBoxliteInfo *d)
@@ -86,6 +107,7 @@ static void details_answer(struct bx_op *op, struct bx_box *b, bool live)
 
     if (r >= 0) {
         details_of_row(b->rt, &row, d);
+        details_of_disk(b, &row, d);
         r = details_of_options(&row, d, &err);
         if (live)
             details_of_info(&b->info, d);

@@ -174,10 +174,10 @@ def wait_for(condition, what, deadline=20.0):
 class Terminal:
     """A command on a pseudo-terminal."""
 
-    def __init__(self, home, *args, rows=24, cols=80):
+    def __init__(self, home, *args, rows=24, cols=80, term="xterm"):
         self.master, slave = pty.openpty()
         self.resize(rows, cols)
-        self.process = subprocess.Popen(home.argv(*args), env={**home.env, "TERM": "xterm"}, stdin=slave, stdout=slave,
+        self.process = subprocess.Popen(home.argv(*args), env={**home.env, "TERM": term}, stdin=slave, stdout=slave,
                                         stderr=slave, start_new_session=True,
                                         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
         os.close(slave)
