@@ -90,6 +90,8 @@ void bx_cli_time(char *dst, size_t size, int64_t ms);
 /* "running" -> "Running", as the existing command prints it. */
 void bx_cli_status(char *dst, size_t size, const char *status);
 
+/* What --home says, or NULL. */
+const char *bx_cli_home(void);
 /* Opens the runtime in the home that --home or the environment name; NULL after having printed why. */
 CBoxliteRuntime *bx_cli_open(void);
 
@@ -209,6 +211,8 @@ int bx_verb_rmi(int argc, char **argv);
 int bx_verb_prune(int argc, char **argv);
 int bx_verb_info(int argc, char **argv);
 int bx_verb_version(int argc, char **argv);
+int bx_verb_completion(int argc, char **argv);
+int bx_verb_complete(int argc, char **argv);
 int bx_verb_help(int argc, char **argv);
 
 /* --- network.c: the network of a box that is made */

@@ -10,6 +10,7 @@
 
 #include "base/buf.h"
 #include "base/str.h"
+#include "host/config.h"
 #include "host/json.h"
 
 #define OUTPUT_MAX (4u * 1024 * 1024)
@@ -231,6 +232,20 @@ static void write_verb(struct bx_jw *w, const struct bx_verb *v, const char *gro
     bx_jw_end(w);
 }
 
+static void write_config(struct bx_jw *w)
+{
+    bx_jw_arr(w, "config");
+    for (const struct bx_config_key *k = bx_config_keys; k->key; k++) {
+        bx_jw_obj(w, NULL);
+        bx_jw_str(w, "object", k->object);
+        bx_jw_str(w, "key", k->key);
+        bx_jw_str(w, "value", k->value);
+        bx_jw_str(w, "help", k->help);
+        bx_jw_end(w);
+    }
+    bx_jw_end(w);
+}
+
 static int print_json(void)
 {
     bx_cleanup_buf struct bx_buf out = BX_BUF_INIT(OUTPUT_MAX);
@@ -251,6 +266,7 @@ static int print_json(void)
             write_verb(&w, v, group);
     }
     bx_jw_end(&w);
+    write_config(&w);
     bx_jw_end(&w);
     if (bx_jw_finish(&w, &err) < 0) {
         bx_cli_error("%s", err.msg);

@@ -37,12 +37,14 @@ const struct bx_verb bx_verbs[] = {
     { "images", "image ls|image list", "[OPTIONS]", "list images", bx_verb_images, true },
     { "tag", NULL, "IMAGE NAME", "give an image a further name", bx_verb_tag, true },
     { "rmi", "image rm|image remove", "[OPTIONS] IMAGE...", "remove images", bx_verb_rmi, true },
-    { "prune", NULL, "[OPTIONS]", "remove what nothing needs: layers, disks, templates, and unused images", bx_verb_prune, true },
+    { "prune", NULL, "[OPTIONS]", "remove what nothing needs, and unused images", bx_verb_prune, true },
     { "image inspect", NULL, "IMAGE...", "show what an image is", bx_verb_image_inspect },
     { "image", NULL, "VERB ...", NULL, bx_verb_group },
     BX_VERB_GROUP("This installation"),
     { "info", NULL, "[OPTIONS]", "show the engine and why, versions and paths", bx_verb_info },
     { "version", NULL, "", "show the version", bx_verb_version },
+    { "completion", NULL, "bash|zsh|fish", "print what makes a shell complete words of a line", bx_verb_completion },
+    { "__complete", NULL, "-- WORD...", NULL, bx_verb_complete }, /* what the scripts ask */
     { "help", NULL, "[OPTIONS] [VERB]", "show this, or how a verb is used", bx_verb_help },
     { 0 },
 };
@@ -147,6 +149,11 @@ CBoxliteRuntime *bx_cli_open(void)
     bx_cli_trace(BX_LOG_DEBUG, "boxlite %s has opened its home%s%s", boxlite_version(), home_option ? " " : "",
                  home_option ? home_option : "");
     return rt;
+}
+
+const char *bx_cli_home(void)
+{
+    return home_option;
 }
 
 static int print_version(void)

@@ -23,7 +23,7 @@ struct process_opts {
         BX_OPT_FLAG('t', "tty", &(o).tty, "give the command a terminal")
 #define PROCESS_OPTS(o)                                                                                      \
     BX_OPT_LIST('e', "env", &(o).env, "NAME[=VALUE]", "set a variable (NAME alone: from our environment)"), \
-        BX_OPT_STRING('w', "workdir", &(o).workdir, "DIR", "directory the command starts in"),               \
+        BX_OPT_STRING('w', "workdir", &(o).workdir, "FOLDER", "directory the command starts in"),               \
         BX_OPT_STRING('u', "user", &(o).user, "USER[:GROUP]", "user to run as, by name or number")
 
 struct run_opts {

@@ -166,7 +166,7 @@ int bx_verb_import(int argc, char **argv)
     const struct bx_opt opts[] = {
         BX_OPT_STRING(0, "entrypoint", &entrypoint, "PROGRAM", "what the command is given to"),
         BX_OPT_LIST('e', "env", &env, "NAME=VALUE", "a variable of every command"),
-        BX_OPT_STRING('w', "workdir", &t.import.workdir, "DIR", "directory that commands start in (/)"),
+        BX_OPT_STRING('w', "workdir", &t.import.workdir, "FOLDER", "directory that commands start in (/)"),
         BX_OPT_STRING('u', "user", &t.import.user, "USER[:GROUP]", "user that commands run as (root)"),
         BX_OPT_FLAG('q', "quiet", &t.quiet, "print its id only"),
         BX_OPT_INCLUDE(bx_cli_global_opts),

@@ -102,6 +102,48 @@ void bx_config_done(struct bx_config *c)
     *c = (struct bx_config){0};
 }
 
+/* ---- keys ---- */
+
+const struct bx_config_key bx_config_keys[] = {
+    {"", "home_dir", "absolute path",
+     "Where boxes and images are kept. Only in a file that was named by --config or BOXLITE_CONFIG: config.json lies in the home itself."},
+    {"", "image_registries", "list of objects", "Registries that are not reached in the usual way, at most 64."},
+    {"", "templates", "object", "How much room the machines may take that boxes begin with."},
+    {"image_registries", "host", "HOST[:PORT]", "Which registry this is, without scheme and path. Needed; each host has one entry."},
+    {"image_registries", "transport", "https or http", "How it is spoken to (https)."},
+    {"image_registries", "skip_verify", "true or false", "Its certificate is not checked (false)."},
+    {"image_registries", "search", "true or false",
+     "It is asked, in the order of the list, for images whose name has no registry (false). When no entry has it, docker.io is asked."},
+    {"image_registries", "mirrors", "list of HOST[:PORT][/PATH]",
+     "Asked before the registry itself, in order, at most 15; the next one when one is down or has not the image. How one is reached is said by an "
+     "entry with its host. A mirror never gets another registry's password."},
+    {"image_registries", "ca_file", "absolute path", "Certificates of the authorities that its certificate is checked with (the system's)."},
+    {"image_registries", "auth", "object", "How to log in; without it docker's configuration and its credential helpers are asked."},
+    {"auth", "type", "anonymous, basic or bearer", "anonymous: no login. basic: username and password. bearer: token. Needed."},
+    {"auth", "username", "string", "With type basic."},
+    {"auth", "password", "string", "With type basic."},
+    {"auth", "token", "string", "With type bearer."},
+    {"templates", "limit", "bytes, such as 512m or 2g", "What all of them together may take (2g); the longest unused go first."},
+    {"templates", "days", "number", "How many days one is kept that is not used (30)."},
+    {NULL, NULL, NULL, NULL},
+};
+
+#define KEYS_MAX 16
+
+static int only_keys_of(const struct bx_json *o, const char *object, struct bx_err *err)
+{
+    const char *known[KEYS_MAX + 1];
+    size_t n = 0;
+
+    for (const struct bx_config_key *k = bx_config_keys; k->key; k++)
+        if (bx_streq(k->object, object)) {
+            bx_assert(n < KEYS_MAX);
+            known[n++] = k->key;
+        }
+    known[n] = NULL;
+    return bx_json_only_keys(o, known, err);
+}
+
 /* ---- reading ---- */
 
 static int keep(char **ret, const char *s, struct bx_err *err)
@@ -129,7 +171,6 @@ static int opt_str(const struct bx_json *o, const char *key, size_t max, char **
 
 static int read_auth(const struct bx_json *o, struct bx_registry *g, struct bx_err *err)
 {
-    static const char *const known[] = {"type", "username", "password", "token", NULL};
     struct bx_json auth;
     const char *type;
     bool basic, bearer;
@@ -137,7 +178,7 @@ static int read_auth(const struct bx_json *o, struct bx_registry *g, struct bx_e
 
     if (r <= 0)
         return r;
-    if ((r = bx_json_only_keys(&auth, known, err)) < 0 ||
+    if ((r = only_keys_of(&auth, "auth", err)) < 0 ||
         (r = bx_json_str(&auth, "type", 16, &type, err)) < 0 ||
         (r = opt_str(&auth, "username", NAME_MAX_LEN, &g->username, err)) < 0 ||
         (r = opt_str(&auth, "password", SECRET_MAX, &g->password, err)) < 0 ||
@@ -184,12 +225,10 @@ static int read_mirrors(const struct bx_json *o, struct bx_registry *g, struct b
 
 static int read_registry(const struct bx_json *o, struct bx_registry *g, struct bx_err *err)
 {
-    static const char *const known[] = {"host",    "transport", "skip_verify", "search",
-                                        "mirrors", "ca_file",   "auth",        NULL};
     const char *host;
     int r;
 
-    if ((r = bx_json_only_keys(o, known, err)) < 0 || (r = bx_json_str(o, "host", HOST_MAX, &host, err)) < 0)
+    if ((r = only_keys_of(o, "image_registries", err)) < 0 || (r = bx_json_str(o, "host", HOST_MAX, &host, err)) < 0)
         return r;
     if (!bx_registry_host_valid(host))
         return bx_json_fail(o, err, "host must be host[:port], without scheme or path");
@@ -228,7 +267,6 @@ static int read_registries(const struct bx_json *o, struct bx_config *c, struct 
 
 static int read_templates(const struct bx_json *o, struct bx_config *c, struct bx_err *err)
 {
-    static const char *const known[] = {"limit", "days", NULL};
     const char *limit = NULL;
     struct bx_json templates;
     uint64_t days = 0;
@@ -236,7 +274,7 @@ static int read_templates(const struct bx_json *o, struct bx_config *c, struct b
 
     if (r <= 0)
         return r;
-    if ((r = bx_json_only_keys(&templates, known, err)) < 0 ||
+    if ((r = only_keys_of(&templates, "templates", err)) < 0 ||
         (r = bx_json_opt_str(&templates, "limit", 24, &limit, err)) < 0 ||
         (r = bx_json_opt_u64(&templates, "days", 1, BX_CONFIG_DAYS_MAX, &days, err)) < 0)
         return r;
@@ -249,10 +287,9 @@ static int read_templates(const struct bx_json *o, struct bx_config *c, struct b
 
 static int read_config(const struct bx_json *o, struct bx_config *c, struct bx_err *err)
 {
-    static const char *const known[] = {"home_dir", "image_registries", "templates", NULL};
     int r;
 
-    if ((r = bx_json_only_keys(o, known, err)) < 0 ||
+    if ((r = only_keys_of(o, "", err)) < 0 ||
         (r = opt_str(o, "home_dir", PATH_MAX, &c->home_dir, err)) < 0)
         return r;
     if (c->home_dir && c->home_dir[0] != '/')

@@ -64,6 +64,15 @@ struct bx_config {
 void bx_config_done(struct bx_config *c);
 #define bx_cleanup_config BX_CLEANUP(bx_config_done)
 
+/* Every key that may stand in the file: what is not here is refused. The manual page boxlite-config(5) is made of it. */
+struct bx_config_key {
+    const char *object; /* that has it: "" is the file itself */
+    const char *key;
+    const char *value; /* what it is, for a person */
+    const char *help;
+};
+extern const struct bx_config_key bx_config_keys[]; /* ends with a key that is NULL */
+
 /* `what` begins every message: the file's name. All errors are -BX_ECONFIG. */
 int bx_config_parse(const char *text, size_t len, const char *what, struct bx_config *ret,
                     struct bx_err *err);
