@@ -159,11 +159,11 @@ void bx_box_start_failed(struct bx_box *b, const struct bx_err *err)
 
     bx_box_ref(b);
     bx_conn_close(b, err);
+    b->rt->counts.failed += b->start && err->code != BX_ESTOPPED && err->code != BX_ENOTFOUND;
     bx_start_free(b->start);
     b->start = NULL;
     b->phase = BX_PHASE_IDLE;
     b->main_pending = false;
-    b->rt->counts.failed += err->code != BX_ESTOPPED && err->code != BX_ENOTFOUND;
     answer_up(b, err);
     fail_waiting_execs(b, err);
     bx_live_down(b, NULL);

@@ -509,12 +509,19 @@ static void handles_outlive_the_runtime(void **state)
     boxlite_image_free(images);
 }
 
+static void on_counts(CRuntimeMetrics *m, CBoxliteError *e, void *ud)
+{
+    assert_null(e);
+    *(CRuntimeMetrics *)ud = *m;
+}
+
 static void a_start_without_its_image_says_which(void **state)
 {
     struct home *h = *state;
     CBoxHandle *box = make_box(h->rt, options_of("nosuch:1", NULL));
     CExecutionHandle *x = NULL;
     CBoxliteError e = {Ok, NULL};
+    CRuntimeMetrics m = {.num_running_boxes = -1};
     struct answer a = {0};
 
     boxlite_start_box(box, on_plain, &a, NULL);
@@ -534,6 +541,12 @@ static void a_start_without_its_image_says_which(void **state)
     assert_int_equal(boxlite_start_box(box, on_plain, &a, &e), Stopped);
     assert_non_null(strstr(e.message, "Handle invalidated after stop()"));
     boxlite_error_free(&e);
+    boxlite_runtime_metrics(h->rt, on_counts, &m, NULL);
+    DRAIN_UNTIL(h->rt, m.num_running_boxes >= 0);
+    assert_int_equal(m.boxes_created_total, 1);
+    assert_int_equal(m.boxes_failed_total, 2);
+    assert_int_equal(m.num_running_boxes, 0);
+    assert_int_equal(m.total_commands_executed, 0);
     boxlite_box_free(box);
 }
 
