@@ -21,10 +21,11 @@ from boxtest import wait_for  # noqa: E402
 
 GIB = 1024 ** 3
 DAY = 86400
+ON = {"BOXLITE_IMAGE_TEMPLATES": "auto", "BOXLITE_START_TIMEOUT": "100"}  # many machines boot here, beside other tests
 
 
 def make_home():
-    home = boxtest.Home(env={"BOXLITE_IMAGE_TEMPLATES": "auto"})
+    home = boxtest.Home(env=ON)
     home.env = {k: v for k, v in home.env.items() if not k.lower().endswith("_proxy")}
     home.env.pop("BOXLITE_CONFIG", None)
     home.ok("load", boxtest.busybox_image(), "--name", "busybox")
@@ -261,7 +262,7 @@ def test_an_image_larger_than_the_disk_of_templates_has_none(_home):
 def test_a_full_disk_is_named_and_the_next_one_warms(_home):
     if os.geteuid() != 0:
         raise boxtest.Skip("only root can mount a small file system")
-    small = boxtest.Home(env={"BOXLITE_IMAGE_TEMPLATES": "auto"})
+    small = boxtest.Home(env=ON)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=30m", "tmpfs", small.path], check=True)
     try:
         r = warm(small, run=small.run)
