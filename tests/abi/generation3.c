@@ -10,7 +10,7 @@ typedef void *U;
 typedef BoxliteErrorCode rc;
 
 /* The function has this type: a pointer to it is initialized. */
-#define HAS(ret, name, args) ret(*const has_##name) args = boxlite_##name
+#define HAS(ret, name, args) ret(*has_##name) args = boxlite_##name
 #define CALLBACK(name, args) typedef void (*is_##name) args
 
 CALLBACK(CBoxCreateBoxCb, (CBoxHandle *, E, U));

@@ -145,8 +145,9 @@ static void a_box_that_takes_its_time_to_stop_is_stopping_for_everybody(void **s
 {
     CBoxliteRuntime *rt = *state, *other = open_runtime(home_path);
     CBoxliteOptions *o = options_of(IMAGE, "slow");
-    const char *cmd[] = {"sh", "-c", "trap 'while [ ! -e /go ]; do :; done; exit 4' TERM; echo ready > /ready; "
-                                     "while :; do sleep 0.1; done"};
+    static const char script[] = "trap 'while [ ! -e /go ]; do :; done; exit 4' TERM; echo ready > /ready; "
+                                 "while :; do sleep 0.1; done";
+    const char *cmd[] = {"sh", "-c", script};
     struct answer a = {0}, stop = {0}, again_ = {0};
     CBoxHandle *box, *there;
 
