@@ -252,6 +252,12 @@ static void settle_on_lock(void *ud, int fd, const struct bx_err *err)
         settle_finish(s);
         return;
     }
+    if (!b->down_wanted && !b->restart_ops.first) {
+        /* Nobody wants it to end: it has closed the connection of this program, and others use it. */
+        bx_fail(&why, BX_ETRANSPORT, 0, "the connection to box %s was closed; the box runs on", b->id);
+        settle_end(s, &why);
+        return;
+    }
     if (!s->killed) {
         s->killed = true;
         kill_shim(s);

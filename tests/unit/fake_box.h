@@ -13,6 +13,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -44,6 +45,7 @@ struct fake {
     struct fake_stream streams[FAKE_STREAMS];
     int count;
     bool die;
+    bool drop; /* this client, and goes on */
     bool stuck; /* it has more to send than it may */
     struct bx_buf echo;
 };
@@ -114,6 +116,8 @@ static inline void fake_exec(struct fake *f, uint32_t stream, const uint8_t *p, 
         s->what = CAT;
     } else if (bx_streq(verb, "die")) {
         f->die = true;
+    } else if (bx_streq(verb, "drop")) {
+        f->drop = true;
     } else if (bx_streq(verb, "env")) {
         const char *v = bx_strs_first(&m.env);
 
@@ -326,6 +330,12 @@ static inline void fake_serve(int fd)
             bx_link_sent(&f.link, (size_t)n);
         if (f.die && !bx_link_wants_write(&f.link))
             _exit(0);
+        if (f.drop && !bx_link_wants_write(&f.link)) {
+            prctl(PR_SET_NAME, "boxlite-shim"); /* to be mistaken for one that hangs */
+            close(fd);
+            for (;;)
+                pause();
+        }
         fake_tell_stuck(&f);
         p.events |= bx_link_wants_write(&f.link) ? POLLOUT : 0;
         poll(&p, 1, -1);

@@ -63,6 +63,29 @@ static void a_box_that_dies_fails_every_wait_and_its_row(void **state)
     boxlite_execution_free(y);
 }
 
+/* One program's connection is no reason to end a box that others use. */
+static void a_box_that_drops_a_client_is_left_alone(void **state)
+{
+    struct world *w = *state;
+    struct answer a = {0};
+    CExecutionHandle *x = run(w, "sleep", NULL), *y = run(w, "drop", NULL);
+    CBoxInfo *info;
+    int status;
+
+    boxlite_execution_wait(x, on_wait, &a, NULL);
+    DRAIN_UNTIL(w->home.rt, a.done);
+    assert_int_not_equal(a.code, Ok);
+    for (info = info_of(w); strcmp(info->status, "stopping") == 0; info = info_of(w)) {
+        boxlite_free_box_info(info);
+        boxlite_runtime_drain(w->home.rt, 1000, NULL);
+    }
+    assert_string_equal(info->status, "running");
+    boxlite_free_box_info(info);
+    assert_int_equal(waitpid(w->pid, &status, WNOHANG), 0);
+    boxlite_execution_free(x);
+    boxlite_execution_free(y);
+}
+
 static void stop_of_another_programs_box_settles_its_row(void **state)
 {
     struct world *w = *state;
@@ -230,6 +253,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         W(details_of_a_running_box_are_made_printable),
         W(a_box_that_dies_fails_every_wait_and_its_row),
+        W(a_box_that_drops_a_client_is_left_alone),
         W(stop_of_another_programs_box_settles_its_row),
         W(remove_needs_force_while_it_runs),
         W(a_runtime_freed_in_the_middle_drops_everything),
