@@ -247,8 +247,7 @@ typedef struct CBoxInfoList {
     int count;
 } CBoxInfoList;
 
-/* What a box takes and did since its last start; all 0 when it does not run. Those of a network are 0 as long as the box
- * has none. */
+/* What a box takes and did since its last start; all 0 when it does not run. */
 typedef struct CBoxMetrics {
     double cpu_percent;   /* of one host processor, since the last call of this runtime; the first time since the start */
     int64_t memory_bytes; /* of the host: the box's processes, shared pages in part (PSS) */
@@ -258,10 +257,10 @@ typedef struct CBoxMetrics {
     int64_t bytes_received; /* output that somebody had sent to him */
     int64_t create_duration_ms; /* from the wish to start it until it ran: image, template and all */
     int64_t boot_duration_ms;   /* of that: from the spawn of its supervisor */
-    int64_t network_bytes_sent;
+    int64_t network_bytes_sent; /* by the box; of all protocols, likewise below */
     int64_t network_bytes_received;
-    int network_tcp_connections;
-    int network_tcp_errors;
+    int network_tcp_connections; /* that are open now */
+    int network_tcp_errors;      /* refused by the box's rules, or that could not be made */
 } CBoxMetrics;
 
 /* What happened through a runtime since it was opened; num_running_boxes is of the home, of all programs. */
@@ -671,7 +670,9 @@ BOXLITE_API BoxliteErrorCode boxlite_list_info(CBoxliteRuntime *runtime, CBoxInf
  * host: the box's processes), execs_total, execs_running, exec_errors, bytes_sent, bytes_received, clients; the stages of
  * its start, stage_filesystem_setup_us, stage_image_prepare_us, stage_guest_rootfs_us, stage_box_config_us,
  * stage_box_spawn_us and stage_container_init_us; and as the machine's kernel counts them, of all its commands and what they
- * left behind, guest_memory_bytes, guest_memory_max, guest_cpu_us, guest_processes.
+ * left behind, guest_memory_bytes, guest_memory_max, guest_cpu_us, guest_processes. Of a box with a network also
+ * network_bytes_sent, network_bytes_received, network_connections (now), network_connections_total, network_refused (by its
+ * rules) and network_failed.
  */
 BOXLITE_API BoxliteErrorCode boxlite_box_details(CBoxHandle *box, CBoxliteInfoCb cb, void *user_data,
                                                  CBoxliteError *out_error);

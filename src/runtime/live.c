@@ -80,6 +80,14 @@ static void details_of_info(const boxlite_BoxInfo *i, struct CBoxliteInfo *d)
     bx_info_addf(d, "stage_box_config_us", "%u", i->config_us);
     bx_info_addf(d, "stage_box_spawn_us", "%u", i->spawn_us + i->restore_us);
     bx_info_addf(d, "stage_container_init_us", "%u", i->start_us);
+    if (i->network) {
+        bx_info_addf(d, "network_bytes_sent", "%llu", (unsigned long long)i->net.bytes_sent);
+        bx_info_addf(d, "network_bytes_received", "%llu", (unsigned long long)i->net.bytes_received);
+        bx_info_addf(d, "network_connections", "%u", i->net.connections);
+        bx_info_addf(d, "network_connections_total", "%llu", (unsigned long long)i->net.connections_total);
+        bx_info_addf(d, "network_refused", "%llu", (unsigned long long)i->net.refused);
+        bx_info_addf(d, "network_failed", "%llu", (unsigned long long)i->net.failed);
+    }
     if (i->guest.memory_max == 0)
         return; /* the agent did not say in time */
     bx_info_addf(d, "guest_memory_bytes", "%llu", (unsigned long long)i->guest.memory_bytes);

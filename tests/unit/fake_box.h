@@ -164,6 +164,8 @@ static inline int fake_message(struct bx_link *l, uint16_t type, uint32_t stream
         .spawn_us = 10000,
         .restore_us = 20000,
         .start_us = 30000,
+        .network = true,
+        .net = {.bytes_sent = 70, .bytes_received = 80, .connections = 2, .connections_total = 9, .refused = 3, .failed = 4},
         .guest = {.memory_bytes = 1 << 20, .memory_max = 200 << 20, .processes = 3},
     };
     struct fake *f = l->ud;

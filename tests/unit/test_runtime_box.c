@@ -18,6 +18,7 @@ static void details_of_a_running_box_are_made_printable(void **state)
     assert_string_equal(boxlite_info_key(a.result, 0), "id");
     assert_null(boxlite_info_key(a.result, 1000));
     assert_string_equal(boxlite_info_get(a.result, "guest_processes"), "3");
+    assert_string_equal(boxlite_info_get(a.result, "network_connections_total"), "9");
     assert_string_equal(boxlite_info_get(a.result, "stage_image_prepare_us"), "2000");
     boxlite_info_free(a.result);
     boxlite_execution_free(x);
@@ -186,8 +187,10 @@ static void metrics_are_asked_of_a_box_that_nobody_here_has_spoken_to(void **sta
     assert_int_equal(m.box.bytes_received, 5000000000);
     assert_int_equal(m.box.boot_duration_ms, 60);
     assert_int_equal(m.box.create_duration_ms, 70);
-    assert_int_equal(m.box.network_bytes_sent, 0);
-    assert_int_equal(m.box.network_tcp_errors, 0);
+    assert_int_equal(m.box.network_bytes_sent, 70);
+    assert_int_equal(m.box.network_bytes_received, 80);
+    assert_int_equal(m.box.network_tcp_connections, 2);
+    assert_int_equal(m.box.network_tcp_errors, 7);
 }
 
 static void metrics_of_a_box_that_does_not_run_are_zero(void **state)

@@ -248,6 +248,24 @@ static void memory_of_the_workload_is_counted_apart_from_the_hosts(void **state)
     boxlite_box_free(box);
 }
 
+static void the_network_is_counted(void **state)
+{
+    CBoxliteRuntime *rt = *state;
+    CBoxHandle *box = idle_box(rt, NULL);
+    CBoxMetrics m;
+
+    expect(rt, box, "true", "");
+    m = metrics_of(rt, box);
+    assert_int_equal(m.network_tcp_errors, 0);
+    /* The host is guarded: no rule names it. */
+    expect(rt, box, "nc -w 5 192.168.127.254 9 < /dev/null 2>/dev/null || echo refused", "refused\n");
+    m = metrics_of(rt, box);
+    assert_int_equal(m.network_tcp_errors, 1);
+    assert_int_equal(m.network_tcp_connections, 0);
+    assert_int_equal(number(rt, box, "network_refused"), 1);
+    boxlite_box_free(box);
+}
+
 int main(void)
 {
 #define V(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -260,6 +278,7 @@ int main(void)
         V(a_box_that_is_not_to_be_resumed_is_started_by_start_only),
         V(a_box_that_takes_its_time_to_stop_is_stopping_for_everybody),
         V(metrics_are_of_this_machine_and_seen_by_every_program),
+        V(the_network_is_counted),
         V(memory_of_the_workload_is_counted_apart_from_the_hosts),
     };
 
