@@ -388,10 +388,13 @@ int bx_options_to_json(const struct CBoxliteOptions *o, char **ret, struct bx_er
         bx_jw_u64(&w, "auto_delete", o->auto_delete);
     bx_jw_bool(&w, "detach", o->detach);
     bx_network_to_json(&o->network, &w);
-    bx_jw_bool(&w, "auto_resume", !o->no_auto_resume);
-    bx_jw_obj(&w, "advanced");
-    bx_advanced_write(&o->advanced, &w);
-    bx_jw_end(&w);
+    if (o->no_auto_resume)
+        bx_jw_bool(&w, "auto_resume", false);
+    if (bx_advanced_given(&o->advanced)) {
+        bx_jw_obj(&w, "advanced");
+        bx_advanced_write(&o->advanced, &w);
+        bx_jw_end(&w);
+    }
     bx_jw_end(&w);
     r = bx_jw_finish(&w, err);
     if (r < 0)

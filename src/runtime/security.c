@@ -292,6 +292,8 @@ void bx_advanced_plan(const struct CAdvancedBoxOptions *a, struct bx_shim_plan *
 
 static void write_names(struct bx_jw *w, const char *key, uint64_t mask, bool all)
 {
+    if (!mask && !all)
+        return;
     bx_jw_arr(w, key);
     if (all)
         bx_jw_str(w, NULL, "ALL");
@@ -301,10 +303,23 @@ static void write_names(struct bx_jw *w, const char *key, uint64_t mask, bool al
     bx_jw_end(w);
 }
 
+bool bx_advanced_given(const struct CAdvancedBoxOptions *a)
+{
+    const struct bx_capabilities *c = &a->capabilities;
+    bool given = c->add || c->drop || c->add_all || c->drop_all;
+
+    for (size_t i = 0; i < BX_ARRAY_SIZE(flags); i++)
+        given = given || !*flag_at(a, &flags[i]);
+    for (size_t i = 0; i < BX_ARRAY_SIZE(limits); i++)
+        given = given || *limit_at(a, &limits[i]);
+    return given;
+}
+
 void bx_advanced_write(const struct CAdvancedBoxOptions *a, struct bx_jw *w)
 {
     for (size_t i = 0; i < BX_ARRAY_SIZE(flags); i++)
-        bx_jw_bool(w, flags[i].key, *flag_at(a, &flags[i]));
+        if (!*flag_at(a, &flags[i])) /* all of them are on otherwise */
+            bx_jw_bool(w, flags[i].key, false);
     for (size_t i = 0; i < BX_ARRAY_SIZE(limits); i++)
         if (*limit_at(a, &limits[i]) > 0)
             bx_jw_u64(w, limits[i].key, *limit_at(a, &limits[i]));

@@ -37,6 +37,8 @@ bool bx_capabilities_equal(const struct bx_capabilities *a, const struct bx_capa
 /* What a plan says of all this. */
 void bx_advanced_plan(const struct CAdvancedBoxOptions *a, struct bx_shim_plan *p);
 
+/* Is anything not as bx_advanced_init has it? Only that is in a row: lists of boxes read every row. */
+bool bx_advanced_given(const struct CAdvancedBoxOptions *a);
 /* In the box's row: the members of an object that is open, and back. Unknown members are a newer library's. */
 void bx_advanced_write(const struct CAdvancedBoxOptions *a, struct bx_jw *w);
 int bx_advanced_read(const struct bx_json *j, struct CAdvancedBoxOptions *a, struct bx_err *err);
