@@ -20,6 +20,7 @@
 #define BX_MEMORY_STEP_MIB 64              /* shapes are rounded up to this, so templates are shared */
 #define BX_DISK_DEFAULT_GB 10
 #define BX_DISK_MAX_GB 1024
+#define BX_GUEST_NETWORK_WORD "boxlite_network" /* likewise: bring the network up */
 #define BX_GUEST_ROOT_WORD "boxlite_root"    /* on the guest kernel's command line: mount the disk before parking */
 
 #endif

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/sysinfo.h>
 
@@ -245,7 +246,7 @@ static int prepare(struct bx_agent *a, struct bx_err *err)
     if (r >= 0)
         r = bx_cgroups_guard_devices(&a->cgroups, err);
     if (r >= 0)
-        r = bx_catch_prepare(&a->catch, a->cgroups.box, err);
+        r = a->network ? bx_catch_prepare(&a->catch, a->cgroups.box, err) : 0;
     if (r >= 0)
         r = bx_container_prepare(&a->container, a->cgroups.box, err);
     if (r >= 0)
@@ -259,6 +260,7 @@ int bx_agent_init(struct bx_agent *a, const int ports[2], int uevent_fd, struct 
     int r;
 
     *a = (struct bx_agent){.uevent_fd = uevent_fd, .disk_fd = -1, .container = BX_CONTAINER_INIT};
+    a->network = getenv(BX_GUEST_NETWORK_WORD) != NULL; /* said on the kernel's command line */
     a->box = (struct bx_box){.root_fd = -1, .pts_fd = -1, .ns_pidfd = -1};
     bx_buf_init(&a->box.strings, BX_MESSAGE_MAX);
     a->box.null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -274,6 +276,8 @@ int bx_agent_init(struct bx_agent *a, const int ports[2], int uevent_fd, struct 
         r = bx_port_init(&a->control, a->loop, "control", ports[0], &control_ops, control_lost, a, err);
     if (r >= 0)
         r = bx_port_init(&a->bulk, a->loop, "bulk", ports[1], &bulk_ops, bulk_lost, a, err);
+    if (r >= 0 && a->network)
+        r = bx_catch_start(&a->catch, err);
     return r;
 }
 

@@ -30,6 +30,7 @@ struct bx_agent {
     struct bx_port control; /* the box and its commands */
     struct bx_port bulk;    /* connections */
     enum bx_agent_state state;
+    bool network; /* brought up before parking */
     struct bx_cgroups cgroups;
     struct bx_container container;
     struct bx_box box;

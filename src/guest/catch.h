@@ -41,7 +41,7 @@ extern const struct bx_connection_ops bx_catch_ops; /* ud: struct bx_catch */
 void bx_catch_init(struct bx_catch *k, struct bx_connections *conns);
 /* Loads the programs: slow under emulation, so before parking. */
 int bx_catch_prepare(struct bx_catch *k, int cgroup, struct bx_err *err);
-/* At the start of a box that has a network. */
+/* Interface, routes, sockets; the programs go to work. Slow under emulation too: before parking. */
 int bx_catch_start(struct bx_catch *k, struct bx_err *err);
 
 /* --- for tests: packets are pure --- */

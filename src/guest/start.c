@@ -320,13 +320,13 @@ static int begin_start(struct bx_agent *a, const uint8_t *payload, size_t len, s
     snprintf(a->box.hostname, sizeof(a->box.hostname), "%s", pb->hostname[0] ? pb->hostname : "boxlite");
     snprintf(a->box.user, sizeof(a->box.user), "%s", pb->user);
     snprintf(a->box.cwd, sizeof(a->box.cwd), "%s", pb->working_dir);
+    if (pb->network != a->network)
+        return bx_fail(err, BX_EINVALID, 0, "a machine that was parked %s a network", a->network ? "with" : "without");
     r = seed(pb, err);
     if (r >= 0)
         r = bx_agent_set_clock(pb->realtime_ns, err);
     if (r >= 0)
         r = write_names(a, err);
-    if (r >= 0 && pb->network)
-        r = bx_catch_start(&a->catch, err);
     if (r >= 0)
         r = wait_for_disk(a, err);
     return r;

@@ -49,6 +49,7 @@ static const struct field fields[] = {
     FIELD(cpus, F_UINT, K_VM, false, 1, BX_CPUS_MAX),
     FIELD(memory_mib, F_UINT, K_VM, false, BX_MEMORY_MIN_MIB, BX_MEMORY_MAX_MIB),
     FIELD(tsc_khz, F_U64, K_VM, false, 0, 100000000),
+    FIELD(network, F_BOOL, K_VM, false, 0, 1),
     FIELD(qemu, F_STR, K_VM, false, 0, PATH_MAX),
     FIELD(qemu_id, F_STR, K_VM, false, 0, 256),
     FIELD(kernel, F_STR, K_VM, false, 0, PATH_MAX),

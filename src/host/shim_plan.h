@@ -42,6 +42,7 @@ struct bx_shim_plan {
     unsigned cpus;
     unsigned memory_mib; /* rounded */
     uint64_t tsc_khz;
+    bool network; /* the machine's; of a box that has net_program too */
     char *qemu; /* the machine's parts, as bx_vm_parts has them */
     char *qemu_id;
     char *kernel;

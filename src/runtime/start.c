@@ -354,7 +354,8 @@ static int make_key(struct bx_start *s, struct bx_err *err)
     s->machine.shape = (struct bx_vm_shape){.engine = s->engine,
                                             .cpus = (unsigned)o->cpus,
                                             .memory_mib = (unsigned)o->memory_mib,
-                                            .tsc_khz = s->tsc_khz};
+                                            .tsc_khz = s->tsc_khz,
+                                            .network = bx_network_on(&o->network)};
     s->machine.number = s->number;
     return bx_machine_find(s->box->rt, &s->machine, err);
 }

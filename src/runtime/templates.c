@@ -56,6 +56,7 @@ int bx_machine_plan(const struct CBoxliteRuntime *rt, const struct bx_machine *m
     p->cpus = m->shape.cpus;
     p->memory_mib = m->shape.memory_mib;
     p->tsc_khz = m->shape.tsc_khz;
+    p->network = m->shape.network;
     p->hook_hash = v->hook_hash;
     p->timeout_ms = (unsigned)(rt->start_timeout_ns / BX_MSEC);
     p->jail_layers = BX_JAIL_ALL;

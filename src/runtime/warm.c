@@ -161,7 +161,7 @@ static int find_machines(struct bx_warm *w, enum bx_engine engine, struct bx_err
     int r;
 
     w->blank.shape = (struct bx_vm_shape){
-        .engine = engine, .cpus = w->cpus, .memory_mib = w->memory_mib, .tsc_khz = w->tsc_khz};
+        .engine = engine, .cpus = w->cpus, .memory_mib = w->memory_mib, .tsc_khz = w->tsc_khz, .network = true};
     r = bx_machine_find(w->rt, &w->blank, err);
     if (r < 0)
         return r;

@@ -271,7 +271,7 @@ static int send_start(struct box *b, struct bx_err *err)
                                     .disk_size = b->disk_size,
                                     .grow = p->grow,
                                     .readonly_proc = p->readonly_proc,
-                                    .network = p->net_plan != NULL}};
+                                    .network = p->network}};
 
     for (char **e = p->env; e && *e; e++) {
         bx_buf_add(&env, *e, strlen(*e) + 1);
@@ -453,7 +453,8 @@ int box_plan_parts(const struct bx_shim_plan *p, struct bx_vm_parts *parts, stru
     snprintf(parts->initramfs, sizeof(parts->initramfs), "%s", p->initramfs);
     snprintf(parts->hook, sizeof(parts->hook), "%s", p->hook);
     snprintf(parts->boot_id, sizeof(parts->boot_id), "%s", p->boot_id);
-    *shape = (struct bx_vm_shape){.cpus = p->cpus, .memory_mib = p->memory_mib, .tsc_khz = p->tsc_khz};
+    *shape = (struct bx_vm_shape){
+        .cpus = p->cpus, .memory_mib = p->memory_mib, .tsc_khz = p->tsc_khz, .network = p->network};
     *key = (struct bx_vm_key){.text = p->template_key};
     snprintf(key->name, sizeof(key->name), "%s", p->template_name);
     if (bx_engine_parse(p->engine, &shape->engine) < 0)

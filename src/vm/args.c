@@ -113,6 +113,7 @@ static void add_boot(struct builder *b, const struct bx_vm_args *a)
 {
     static const char common[] = "console=ttyS0 reboot=t panic=-1 quiet audit=0 random.trust_cpu=1 8250.nr_uarts=1";
     const char *root = a->disk ? " " BX_GUEST_ROOT_WORD "=1" : ""; /* the kernel hands it to the agent as a variable */
+    const char *network = a->shape->network ? " " BX_GUEST_NETWORK_WORD "=1" : "";
 
     add2(b, "-kernel", a->kernel);
     add2(b, "-initrd", a->initramfs);
@@ -120,10 +121,10 @@ static void add_boot(struct builder *b, const struct bx_vm_args *a)
     /* Speculation is not emulated: mitigations would only cost. The agent starts the other CPUs (guest/boot.c tells why). */
     if (a->shape->engine == BX_ENGINE_TCG)
         add_heap(b, bx_strf("%s tsc_early_khz=%" PRIu64 " tsc=reliable no_timer_check nokaslr mitigations=off maxcpus=1"
-                            " init_on_alloc=0 transparent_hugepage=never lsm=landlock,yama,bpf%s",
-                            common, a->shape->tsc_khz, root));
+                            " init_on_alloc=0 transparent_hugepage=never lsm=landlock,yama,bpf%s%s",
+                            common, a->shape->tsc_khz, root, network));
     else
-        add_heap(b, bx_strf("%s%s", common, root));
+        add_heap(b, bx_strf("%s%s%s", common, root, network));
 }
 
 char **bx_vm_args_build(const struct bx_vm_args *a)

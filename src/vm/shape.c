@@ -294,8 +294,8 @@ int bx_vm_key_make(const struct bx_vm_shape *s, const struct bx_vm_parts *p, con
     text = bx_buf_take_str(&b);
     if (!text)
         return bx_fail(err, BX_EINTERNAL, ENOMEM, "template key");
-    (void)snprintf(ret->name, sizeof(ret->name), "%s-c%u-m%u-%s%016" PRIx64, bx_engine_name(s->engine), s->cpus,
-                   s->memory_mib, root ? "i" : "", bx_fnv1a(BX_FNV1A_SEED, text, strlen(text)));
+    (void)snprintf(ret->name, sizeof(ret->name), "%s-c%u-m%u%s-%s%016" PRIx64, bx_engine_name(s->engine), s->cpus,
+                   s->memory_mib, s->network ? "n" : "", root ? "i" : "", bx_fnv1a(BX_FNV1A_SEED, text, strlen(text)));
     ret->text = text;
     return 0;
 }

@@ -24,6 +24,7 @@ struct bx_vm_shape {
     unsigned cpus;       /* 1..BX_CPUS_MAX */
     unsigned memory_mib; /* as asked; bx_vm_shape_round makes it a multiple of BX_MEMORY_STEP_MIB */
     uint64_t tsc_khz;    /* of the host (probe.h); used by tcg, 0 for kvm */
+    bool network;        /* parked with its interface up: making it takes a start too long */
 };
 
 /* Rounds memory up and checks the ranges. 0 or -BX_EINVALID. */
