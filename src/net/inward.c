@@ -114,6 +114,8 @@ int inward_listen(struct net *n, boxlite_NetReady *ready, struct bx_err *err)
 
 void inward_done(struct net *n)
 {
-    for (size_t i = 0; i < BX_NET_PORTS_MAX; i++)
+    for (size_t i = 0; i < n->plan.n_ports; i++) {
         n->listeners[i].source = bx_source_remove(n->listeners[i].source);
+        bx_close(NET_PORTS_FD + (int)i);
+    }
 }

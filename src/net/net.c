@@ -465,11 +465,11 @@ int net_run(void)
         (void)bx_conn_flush(&n->shim, &err);
         status = 0; /* to be started again would not help */
     }
+    inward_done(n); /* ports first: who sees the end of our links may take them */
     names_done(n);
     for (size_t i = 0; i < NET_BUCKETS; i++)
         while (n->flows[i])
             flow_free(n->flows[i]);
-    inward_done(n);
     bx_resolver_done(&n->resolver);
     n->resolv = bx_source_remove(n->resolv);
     n->settle = bx_source_remove(n->settle);

@@ -519,7 +519,7 @@ static void on_settle(struct bx_source *s, void *ud)
         if (b->guest.fd >= 0)
             guest_closed(b);
     }
-    if (b->phase != BOX_GONE && (b->qemu_dead || (b->decided && !b->qemu)))
+    if (b->phase != BOX_GONE && (b->qemu_dead || (b->decided && !b->qemu)) && net_ended(b))
         box_finish(b);
     clients_settle(b);
     net_settle(b);

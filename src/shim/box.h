@@ -87,7 +87,7 @@ struct box {
     /* network; of a box that has one */
     struct bx_link net_link;
     struct bx_conn net_conn;
-    struct bx_source *net_child;
+    struct bx_source *net_child, *net_late;
     bool net_ready;
     bool guest_ready; /* Ready has come, but the network is not there yet */
     boxlite_NetReady net_ports;
@@ -130,6 +130,8 @@ int box_ready(struct box *b, struct bx_err *err);
 /* Starts boxlite-net, when the plan has one, with the guest's port for connections. */
 int net_start(struct box *b, struct bx_err *err);
 void net_done(struct box *b);
+/* QEMU is dead: has boxlite-net, which sees that too, let go of the published ports? Otherwise it will be touched. */
+bool net_ended(struct box *b);
 /* End of round: writes what waits. */
 void net_settle(struct box *b);
 /* Asks for a report; it is kept when it comes. */

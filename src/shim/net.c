@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -22,6 +23,7 @@
 #define FD_SHIM  4
 #define FD_PLAN  5
 #define LINK_MAX (256 * 1024)
+#define END_NS   (2 * BX_SEC)
 
 static int on_ready(struct box *b, const uint8_t *p, size_t len, struct bx_err *err)
 {
@@ -170,10 +172,34 @@ int net_start(struct box *b, struct bx_err *err)
     return spawn(b, guest, theirs, err);
 }
 
+static void on_late(struct bx_source *s, void *ud)
+{
+    struct box *b = ud;
+
+    (void)s;
+    bx_warn("boxlite-net does not end: ports that were published may be taken for a while yet");
+    bx_conn_done(&b->net_conn);
+    box_touch(b);
+}
+
+bool net_ended(struct box *b)
+{
+    if (b->net_conn.fd < 0 || b->net_ports.ports_count == 0)
+        return true;
+    if (!b->net_late) {
+        b->net_late = bx_loop_add_timer(b->loop, on_late, b);
+        if (!b->net_late)
+            return true;
+        bx_timer_after(b->net_late, END_NS);
+    }
+    return false;
+}
+
 void net_done(struct box *b)
 {
     if (!b->plan->net_plan)
         return;
+    b->net_late = bx_source_remove(b->net_late);
     b->net_child = bx_source_remove(b->net_child);
     bx_conn_done(&b->net_conn);
     bx_link_done(&b->net_link);
