@@ -19,6 +19,7 @@
 #define READS_A_TURN   16
 #define RESUME_ROOM    (GUEST_DATA_MAX / 2)
 #define DATAGRAMS_NS   (60 * BX_SEC)
+#define NAMES_NS       (10 * BX_SEC) /* of questions: most programs take a socket for each; longer than the servers are waited for */
 #define REFUSED_BURST  16 /* told to the shim in a second */
 #define RESOLV_MAX     65536
 
@@ -131,6 +132,12 @@ static void on_silence(struct bx_source *s, void *ud)
     flow_close(ud);
 }
 
+static void watch_silence(struct flow *f)
+{
+    if (f->timer)
+        bx_timer_after(f->timer, f->kind == FLOW_NAMES ? NAMES_NS : DATAGRAMS_NS);
+}
+
 void flow_open(struct flow *f, int fd)
 {
     boxlite_Connected msg = boxlite_Connected_init_zero;
@@ -142,8 +149,7 @@ void flow_open(struct flow *f, int fd)
         bx_relays_told(&f->net->relays, bx_msg_send(f->relay.all->link, BX_MSG_CONNECTED, f->relay.stream, &msg, NULL));
     if (f->relay.datagrams) {
         f->timer = bx_loop_add_timer(f->net->loop, on_silence, f);
-        if (f->timer)
-            bx_timer_after(f->timer, DATAGRAMS_NS);
+        watch_silence(f);
     }
     f->relay.hold = f->peeking;
     net_touch(f->net);
@@ -182,8 +188,8 @@ static void on_relay_moved(struct bx_relay *r)
 {
     struct flow *f = (struct flow *)r;
 
-    if (f->timer && r->datagrams)
-        bx_timer_after(f->timer, DATAGRAMS_NS);
+    if (r->datagrams)
+        watch_silence(f);
     net_touch(f->net);
 }
 
@@ -284,12 +290,14 @@ static int on_guest_eof(struct bx_link *l, uint32_t stream, unsigned lane, struc
     net_touch(n);
     if (!f)
         return 0;
-    if (f->kind == FLOW_NAMES)
+    if (f->kind == FLOW_NAMES) {
         flow_close(f);
-    else if (f->peeking && bx_buf_len(&f->relay.pending) > 0)
+    } else if (f->peeking && bx_buf_len(&f->relay.pending) > 0) {
         flow_refuse(f, "it ended before it told whom it asks for");
-    else
+    } else {
+        f->peeking = f->relay.hold = false; /* it asks for nobody */
         bx_relay_eof(&f->relay, lane);
+    }
     return 0;
 }
 

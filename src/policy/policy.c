@@ -283,7 +283,7 @@ struct bx_verdict bx_policy_addr(const struct bx_policy *p, uint32_t addr, uint1
         const struct bx_rule *rule = &p->rules[i];
         bool covers = rule->kind == BX_RULE_ANY || (rule->kind == BX_RULE_BLOCK && (addr & rule->mask) == rule->addr);
 
-        if (!covers || (rule->port && rule->port != port))
+        if (!covers || (port && rule->port && rule->port != port))
             continue;
         if (!guard || (rule->kind == BX_RULE_BLOCK && prefix_of(rule->mask) >= EXPLICIT_PREFIX))
             return (struct bx_verdict){true, (int)i, NULL};

@@ -86,7 +86,7 @@ int bx_policy_guard(struct bx_policy *p, uint32_t addr, unsigned prefix, const c
 struct bx_verdict bx_policy_resolve(const struct bx_policy *p, const char *name);
 /* May port of this name be dialled? The address it resolves to is then asked for with bx_policy_guarded. */
 struct bx_verdict bx_policy_name(const struct bx_policy *p, const char *name, uint16_t port);
-/* May this address be dialled as an address? */
+/* May this address be dialled as an address? Port 0: some port of it. */
 struct bx_verdict bx_policy_addr(const struct bx_policy *p, uint32_t addr, uint16_t port);
 /* NULL, or by which guard it is closed to names. */
 const char *bx_policy_guarded(const struct bx_policy *p, uint32_t addr);

@@ -194,6 +194,8 @@ static void a_guarded_address_needs_a_rule_that_names_it(void **state)
     make(&p, narrow);
     assert_true(bx_policy_addr(&p, ip("127.0.0.1"), 5432).allowed);
     assert_false(bx_policy_addr(&p, ip("127.0.0.1"), 22).allowed);
+    assert_true(bx_policy_addr(&p, ip("127.0.0.1"), 0).allowed); /* some port */
+    assert_false(bx_policy_addr(&p, ip("127.0.0.2"), 0).allowed);
     assert_true(bx_policy_name(&p, BX_POLICY_HOST_NAME, 80).allowed);
     bx_policy_done(&p);
 }

@@ -237,6 +237,9 @@ def test_a_server_that_speaks_first_is_heard(home):
     with Box(home, "talker", "--allow-net", "web.example") as box:
         assert box("resolve('web.example')") == ["198.51.100.10"]
         assert box("tcp('web.example', 22).recv(100).decode()") == "hello, who is there?\n"
+        # One that says nothing ends in order too.
+        assert box("(lambda s: (s.shutdown(1), s.recv(100).decode(), s.recv(100).decode())[1:])(tcp('web.example', 22))") == \
+            ["hello, who is there?\n", ""]
 
 
 def test_a_guarded_address_is_reached_by_a_rule_of_its_own(home):
