@@ -177,7 +177,7 @@ int bx_store_box_change(struct bx_store *s, const char *id, unsigned from, const
         return r;
     if (sqlite3_changes(s->db) > 0)
         return 0;
-    struct bx_box_row row;
+    struct bx_box_row row = {0};
     r = bx_store_box_get(s, id, &row, err);
     if (r < 0)
         return r;

@@ -125,7 +125,7 @@ int bx_store_image_used(struct bx_store *s, const char *manifest_digest, int64_t
 int bx_store_image_tag(struct bx_store *s, const char *source, const char *target, struct bx_err *err)
 {
     if (bx_streq(source, target)) {
-        struct bx_image_row row;
+        struct bx_image_row row = {0};
         int r = bx_store_image_get(s, source, &row, err);
         if (r == 0)
             bx_image_row_done(&row);
