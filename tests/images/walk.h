@@ -158,28 +158,33 @@ static inline void walk_sha_block(struct walk_sha *s, const uint8_t *p)
         0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070, 0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f,
         0x682e6ff3, 0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2,
     };
-    uint32_t w[64], v[8];
+    uint32_t w[64], a = s->h[0], b = s->h[1], c = s->h[2], d = s->h[3], e = s->h[4], f = s->h[5], g = s->h[6], h = s->h[7], t;
 #define WALK_ROR(x, n) ((x) >> (n) | (x) << (32 - (n)))
     for (int i = 0; i < 16; i++)
         w[i] = (uint32_t)p[4 * i] << 24 | (uint32_t)p[4 * i + 1] << 16 | (uint32_t)p[4 * i + 2] << 8 | p[4 * i + 3];
-    for (int i = 16; i < 64; i++) {
-        uint32_t a = WALK_ROR(w[i - 15], 7) ^ WALK_ROR(w[i - 15], 18) ^ w[i - 15] >> 3;
-        uint32_t b = WALK_ROR(w[i - 2], 17) ^ WALK_ROR(w[i - 2], 19) ^ w[i - 2] >> 10;
-        w[i] = w[i - 16] + a + w[i - 7] + b;
+    for (int i = 16; i < 64; i++)
+        w[i] = w[i - 16] + (WALK_ROR(w[i - 15], 7) ^ WALK_ROR(w[i - 15], 18) ^ w[i - 15] >> 3) + w[i - 7] +
+               (WALK_ROR(w[i - 2], 17) ^ WALK_ROR(w[i - 2], 19) ^ w[i - 2] >> 10);
+    /* Eight rounds after each other bring every variable back to its place: nothing is moved. */
+#define WALK_ROUND(a, b, c, d, e, f, g, h, i)                                                                     \
+    t = (h) + (WALK_ROR(e, 6) ^ WALK_ROR(e, 11) ^ WALK_ROR(e, 25)) + ((g) ^ ((e) & ((f) ^ (g)))) + k[i] + w[i];   \
+    (d) += t;                                                                                                     \
+    (h) = t + (WALK_ROR(a, 2) ^ WALK_ROR(a, 13) ^ WALK_ROR(a, 22)) + (((a) & (b)) | ((c) & ((a) | (b))))
+    for (int i = 0; i < 64; i += 8) {
+        WALK_ROUND(a, b, c, d, e, f, g, h, i);
+        WALK_ROUND(h, a, b, c, d, e, f, g, i + 1);
+        WALK_ROUND(g, h, a, b, c, d, e, f, i + 2);
+        WALK_ROUND(f, g, h, a, b, c, d, e, i + 3);
+        WALK_ROUND(e, f, g, h, a, b, c, d, i + 4);
+        WALK_ROUND(d, e, f, g, h, a, b, c, i + 5);
+        WALK_ROUND(c, d, e, f, g, h, a, b, i + 6);
+        WALK_ROUND(b, c, d, e, f, g, h, a, i + 7);
     }
-    memcpy(v, s->h, sizeof(v));
-    for (int i = 0; i < 64; i++) {
-        uint32_t a = WALK_ROR(v[4], 6) ^ WALK_ROR(v[4], 11) ^ WALK_ROR(v[4], 25);
-        uint32_t t = v[7] + a + ((v[4] & v[5]) ^ (~v[4] & v[6])) + k[i] + w[i];
-        uint32_t b = WALK_ROR(v[0], 2) ^ WALK_ROR(v[0], 13) ^ WALK_ROR(v[0], 22);
-        uint32_t u = b + ((v[0] & v[1]) ^ (v[0] & v[2]) ^ (v[1] & v[2]));
-        memmove(v + 1, v, 7 * sizeof(*v));
-        v[4] += t;
-        v[0] = t + u;
-    }
+#undef WALK_ROUND
 #undef WALK_ROR
+    const uint32_t add[8] = { a, b, c, d, e, f, g, h };
     for (int i = 0; i < 8; i++)
-        s->h[i] += v[i];
+        s->h[i] += add[i];
 }
 
 static inline void walk_sha_begin(struct walk_sha *s)
