@@ -263,6 +263,28 @@ typedef struct CBoxMetrics {
     int network_tcp_errors;      /* refused by the box's rules, or that could not be made */
 } CBoxMetrics;
 
+/* A process of a box, as the box sees it. Fields are only ever appended. Extension. */
+typedef struct CBoxProcess {
+    size_t size;         /* sizeof(CBoxProcess) of the library */
+    int32_t pid, parent; /* parent 0: it was started from outside, as commands are */
+    uint32_t uid;
+    int32_t state; /* a letter: R runs, S sleeps, D waits for a device, T is stopped, Z has ended */
+    int32_t threads;
+    int32_t reserved;
+    uint64_t cpu_us;       /* that it has used */
+    uint64_t memory_bytes; /* resident */
+    uint64_t age_ms;       /* since it was started */
+    const char *name;
+    const char *command; /* its arguments, with spaces between, at most 1024 bytes; "" when it has ended */
+} CBoxProcess;
+
+typedef struct CBoxProcessList {
+    size_t size; /* sizeof(CBoxProcessList) of the library */
+    const CBoxProcess *const *items;
+    int32_t count;
+    int32_t left_out; /* beyond 4096 */
+} CBoxProcessList;
+
 /* What happened through a runtime since it was opened; num_running_boxes is of the home, of all programs. */
 typedef struct CRuntimeMetrics {
     int boxes_created_total;
@@ -322,6 +344,8 @@ typedef void (*CTunnelForwarderCloseCb)(CBoxliteError *error, void *user_data);
 typedef void (*CBoxImagePullCb)(CImagePullResult *result, CBoxliteError *error, void *user_data);
 typedef void (*CBoxImageListCb)(CImageInfoList *list, CBoxliteError *error, void *user_data);
 /* Extensions. */
+typedef void (*CBoxWaitCb)(int exit_code, CBoxliteError *error, void *user_data);
+typedef void (*CBoxProcessListCb)(const CBoxProcessList *list, CBoxliteError *error, void *user_data);
 typedef void (*CImageDoneCb)(CBoxliteError *error, void *user_data);
 typedef void (*CImagePruneCb)(const CImagePruneResult *result, CBoxliteError *error, void *user_data);
 typedef void (*CBoxExecCb)(CExecutionHandle *execution, CBoxliteError *error, void *user_data);
@@ -341,7 +365,7 @@ BOXLITE_API const char *boxlite_version(void);
 /* Does this library have the named part? Names are added, never removed; unknown names give 0. Extension.
  * 0.1.0: "runtime_fd", "exec_post", "attach", "stdin_writable", "image_load", "image_store", "image_save", "image_pull", "image_warm",
  * "info", "engine", "progress", "pull_progress", "metrics", "restart", "image_import", "rootfs_path", "security",
- * "exec_limits", "output_pause". */
+ * "exec_limits", "output_pause", "files", "wait", "processes", "wait", "processes". */
 BOXLITE_API int boxlite_has_feature(const char *name);
 
 /*
@@ -681,6 +705,19 @@ BOXLITE_API BoxliteErrorCode boxlite_box_details(CBoxHandle *box, CBoxliteInfoCb
  * was removed). */
 BOXLITE_API BoxliteErrorCode boxlite_box_metrics(CBoxHandle *box, CBoxMetricsCb cb, void *user_data,
                                                  CBoxliteError *out_error);
+
+/*
+ * Answers when the box does not run, at once when it does not run now: with the exit code of its main process, 0 when it has
+ * none. Any number of waits may be posted; a restart ends them. The handle stays good. A box that failed is answered with Engine, and why.
+ * Errors: NotFound (it was removed by another program). Extension.
+ */
+BOXLITE_API BoxliteErrorCode boxlite_box_wait(CBoxHandle *box, CBoxWaitCb cb, void *user_data,
+                                              CBoxliteError *out_error);
+
+/* The processes of a box that runs, by number, without need of anything in its image. Does not start it. The list is borrowed until
+ * the callback returns. Errors: InvalidState (it does not run), Unsupported (it was started by an older version). Extension. */
+BOXLITE_API BoxliteErrorCode boxlite_box_processes(CBoxHandle *box, CBoxProcessListCb cb, void *user_data,
+                                                   CBoxliteError *out_error);
 
 BOXLITE_API void boxlite_free_box_info(CBoxInfo *info);
 BOXLITE_API void boxlite_free_box_info_list(CBoxInfoList *list);

@@ -5,9 +5,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -17,8 +20,10 @@
 #include "files/receive.h"
 #include "files/send.h"
 #include "guest/files.h"
+#include "guest/processes.h"
 
 #define READ_FLAGS (O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
+#define PROCESSES_MAX_BYTES (32u * 1024 * 1024)
 #define LOOK_FLAGS (AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW)
 
 struct work {
@@ -113,6 +118,30 @@ static int do_read(struct work *w, struct bx_err *err)
         return fail(w, -r, "read", err);
     w->counts.files = 1;
     return read_range(w, fd, &st, err);
+}
+
+/* Of the container's own /proc, whatever it has mounted there. */
+static int do_processes(struct work *w, struct bx_err *err)
+{
+    bx_cleanup_buf struct bx_buf text = BX_BUF_INIT(PROCESSES_MAX_BYTES);
+    bx_cleanup_close int proc = openat(w->place->root, "proc", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    bx_cleanup_close int fd = memfd_create("processes", MFD_CLOEXEC);
+    struct statfs fs;
+    struct stat st;
+    int r;
+
+    if (proc < 0 || fd < 0 || fstatfs(proc, &fs) < 0)
+        return bx_fail(err, BX_EENGINE, errno, "read the box's /proc");
+    if (fs.f_type != PROC_SUPER_MAGIC)
+        return bx_fail(err, BX_EENGINE, 0, "the box has something else mounted at /proc");
+    r = bx_processes_list(proc, &text, &w->counts.files, &w->counts.left_out, err);
+    if (r < 0)
+        return r;
+    r = bx_write_full(fd, bx_buf_data(&text), bx_buf_len(&text));
+    if (r < 0 || fstat(fd, &st) < 0)
+        return bx_fail(err, BX_ERESOURCE, r < 0 ? -r : errno, "list processes");
+    r = bx_send_entry(&w->out, &st, "processes", "");
+    return r < 0 ? fail(w, -r, "read", err) : read_range(w, fd, &st, err);
 }
 
 /* What is to be written, until its CLOSE. */
@@ -389,6 +418,7 @@ void bx_files_work(const struct bx_place *place, const boxlite_FileOp *op, int i
         [BX_FILE_PUT] = do_put,     [BX_FILE_GET] = do_get,       [BX_FILE_READ] = do_read,
         [BX_FILE_WRITE] = do_write, [BX_FILE_LIST] = do_list,     [BX_FILE_STAT] = do_stat,
         [BX_FILE_MKDIR] = do_mkdir, [BX_FILE_RENAME] = do_rename, [BX_FILE_REMOVE] = do_remove,
+        [BX_FILE_PROCESSES] = do_processes,
     };
     struct work w = {.place = place, .op = op, .in = in};
     struct bx_err err = BX_ERR_INIT;

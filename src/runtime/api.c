@@ -105,6 +105,8 @@ int boxlite_has_feature(const char *name)
         "security",
         "exec_limits",
         "output_pause",
+        "wait",
+        "processes",
         "files",
     };
     size_t i;

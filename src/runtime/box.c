@@ -30,7 +30,7 @@ static struct bx_box *box_new(struct CBoxliteRuntime *rt, const struct bx_box_ro
         return NULL;
     }
     b->rt = rt;
-    b->dir_fd = b->restart_fd = -1;
+    b->dir_fd = b->restart_fd = b->wait_fd = -1;
     b->detach = b->options->detach;
     memcpy(b->id, row->id, BX_MIN(strlen(row->id), (size_t)BX_ID_LEN));
     b->name = row->name ? bx_strf("%s", row->name) : NULL;
@@ -38,6 +38,7 @@ static struct bx_box *box_new(struct CBoxliteRuntime *rt, const struct bx_box_ro
     bx_op_list_init(&b->down_ops);
     bx_op_list_init(&b->restart_ops);
     bx_op_list_init(&b->live_ops);
+    bx_op_list_init(&b->wait_ops);
     b->next = rt->boxes;
     rt->boxes = b;
     return b;
@@ -183,6 +184,7 @@ void bx_boxes_end(struct CBoxliteRuntime *rt)
         bx_op_list_answer(&b->down_ops, &why);
         bx_op_list_answer(&b->restart_ops, &why);
         bx_live_down(b, &why);
+        bx_wait_fail(b, &why);
         b->phase = BX_PHASE_IDLE;
         b->refs--;
     }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "runtime/files.h"
+#include "runtime/processes.h"
 
 struct bx_file_list {
     CBoxFileInfoList pub;
@@ -85,6 +86,12 @@ static int add_data(struct bx_files *f, const struct bx_rec *rec, struct bx_err 
     return 0;
 }
 
+/* Brings ENTRY DATA* CLOSE? */
+static bool reads(uint32_t op)
+{
+    return op == BX_FILE_READ || op == BX_FILE_PROCESSES;
+}
+
 int bx_files_take_record(struct bx_files *f, const struct bx_rec *rec, struct bx_err *err)
 {
     uint32_t op = f->msg.op;
@@ -92,17 +99,17 @@ int bx_files_take_record(struct bx_files *f, const struct bx_rec *rec, struct bx
 
     switch (rec->kind) {
     case BX_REC_ENTRY:
-        wanted = op == BX_FILE_READ || ((op == BX_FILE_LIST || op == BX_FILE_STAT) &&
+        wanted = reads(op) || ((op == BX_FILE_LIST || op == BX_FILE_STAT) &&
                                         (op == BX_FILE_LIST ? *rec->entry.name != '\0' : !f->list));
-        if (wanted && op != BX_FILE_READ)
+        if (wanted && !reads(op))
             return add_info(f, &rec->entry, err);
         break;
     case BX_REC_DATA:
-        if (op == BX_FILE_READ)
+        if (reads(op))
             return add_data(f, rec, err);
         break;
     case BX_REC_CLOSE:
-        wanted = op == BX_FILE_READ;
+        wanted = reads(op);
         break;
     case BX_REC_END:
         f->has_end = true;
@@ -167,6 +174,17 @@ static void *copy_result(const struct bx_files *f)
     return r;
 }
 
+static int processes_result(struct bx_files *f, struct bx_err *err)
+{
+    CBoxProcessList *list = NULL;
+    char *text = bx_buf_take_str(&f->data);
+    int r = text ? bx_processes_parse(text, f->counts.left_out, &list, err) : bx_fail(err, BX_ERESOURCE, ENOMEM, "list processes");
+
+    free(text);
+    f->op->result = list;
+    return r;
+}
+
 int bx_files_result(struct bx_files *f, struct bx_err *err)
 {
     struct bx_op *op = f->op;
@@ -187,6 +205,8 @@ int bx_files_result(struct bx_files *f, struct bx_err *err)
     case BX_OP_FILE_LIST:
         op->result = list_result(f);
         break;
+    case BX_OP_PROCESSES:
+        return processes_result(f, err);
     default:
         return 0;
     }

@@ -167,6 +167,7 @@ void bx_box_start_failed(struct bx_box *b, const struct bx_err *err)
     answer_up(b, err);
     fail_waiting_execs(b, err);
     bx_live_down(b, NULL);
+    bx_wait_check(b);
     if (b->down_wanted && bx_settle_start(b, true, &ignored) < 0)
         bx_box_is_down(b, &ignored);
     bx_shutdown_check(b->rt);
@@ -274,6 +275,7 @@ void bx_box_is_down(struct bx_box *b, const struct bx_err *err)
     bx_op_list_answer(&b->down_ops, err);
     if (err)
         bx_op_list_answer(&b->restart_ops, err);
+    bx_wait_check(b);
     while ((op = bx_op_list_take(&b->restart_ops)))
         bx_op_list_add(&b->up_ops, op);
     if (b->up_ops.first || b->execs || b->files || bx_tunnels_wait(b)) {

@@ -195,6 +195,22 @@ static bool runs_elsewhere(struct bx_box *b)
     return runs;
 }
 
+int bx_live_connect(struct bx_box *b, struct bx_err *err)
+{
+    int r;
+
+    if (b->gone)
+        return bx_fail(err, BX_ENOTFOUND, 0, "%s", b->id);
+    if (b->phase == BX_PHASE_STARTING || b->phase == BX_PHASE_CONNECTING || b->phase == BX_PHASE_UP)
+        return 0;
+    if (b->phase == BX_PHASE_ENDING || !runs_elsewhere(b))
+        return bx_fail(err, BX_ESTATE, 0, "box %s does not run", b->name ? b->name : b->id);
+    r = bx_box_connect(b, bx_now() + CONNECT_DEADLINE, err);
+    if (r < 0)
+        b->phase = BX_PHASE_IDLE;
+    return r;
+}
+
 static void ask_or_connect(struct bx_op *op, struct bx_box *b)
 {
     struct bx_err err;

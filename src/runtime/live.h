@@ -15,6 +15,13 @@ void bx_live_up(struct bx_box *b);
 /* There will be none: they are answered without. `why`: with this error instead. */
 void bx_live_down(struct bx_box *b, const struct bx_err *why);
 
+/* Makes a link to a box that another program runs, when there is none. 0: there is one, or will be; -BX_ESTATE: it does not run. */
+int bx_live_connect(struct bx_box *b, struct bx_err *err);
+
+/* wait.c: something may have ended, or be about to go: who waits is told by the row, or goes on waiting. There will be no end to be seen. */
+void bx_wait_check(struct bx_box *b);
+void bx_wait_fail(struct bx_box *b, const struct bx_err *err);
+
 /* metrics.c: answers from b->info when `live`. */
 void bx_metrics_answer(struct bx_op *op, struct bx_box *b, bool live);
 /* A BoxInfo with figures has come: the processor time since the one before it. */

@@ -10,6 +10,7 @@
 #include "runtime/collect.h"
 #include "runtime/exec.h"
 #include "runtime/files.h"
+#include "runtime/processes.h"
 
 void bx_queue_event(struct CBoxliteRuntime *rt, struct bx_ev *ev)
 {
@@ -80,6 +81,9 @@ static void op_drop_result(struct bx_op *op)
     case BX_OP_FILE_LIST:
         bx_files_result_free(op->kind, op->result);
         break;
+    case BX_OP_PROCESSES:
+        bx_processes_free(op->result);
+        break;
     case BX_OP_PLAIN:
     case BX_OP_WAIT:
         break;
@@ -138,6 +142,10 @@ static void op_call(struct bx_op *op, CBoxliteError *e)
     case BX_OP_FILE_INFO:
     case BX_OP_FILE_LIST:
         bx_files_call(op, e);
+        break;
+    case BX_OP_PROCESSES:
+        op->cb.processes(op->result, e, op->ud);
+        bx_processes_free(op->result);
         break;
     case BX_OP_BOX_METRICS:
         op->cb.box_metrics(op->result, e, op->ud);

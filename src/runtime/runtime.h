@@ -75,6 +75,7 @@ enum bx_op_kind {
     BX_OP_FILE_DATA,  /* (data, len, error, ud) */
     BX_OP_FILE_INFO,  /* (info, error, ud) */
     BX_OP_FILE_LIST,  /* (list, error, ud) */
+    BX_OP_PROCESSES,  /* (list, error, ud) */
     BX_OP_SYNC,       /* none: somebody waits for `done` */
 };
 
@@ -94,6 +95,7 @@ union bx_op_cb {
     CBoxFileDataCb file_data;
     CBoxFileInfoCb file_info;
     CBoxFileListCb file_list;
+    CBoxProcessListCb processes;
     CBoxMetricsCb box_metrics;
     CRuntimeMetricsCb runtime_metrics;
 };

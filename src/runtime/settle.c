@@ -18,6 +18,7 @@
 #include "runtime/box.h"
 #include "runtime/conn.h"
 #include "runtime/job.h"
+#include "runtime/live.h"
 
 /* A shim that has closed its link has nothing left to do but to exit. */
 #define SHIM_END_DEADLINE (5 * BX_SEC)
@@ -210,6 +211,7 @@ static void settle_finish(struct bx_settle *s)
                             bx_options_remove_on_stop(b->options));
         r = bx_settle_row(b->rt, &row, b->dir_fd, &err);
     }
+    bx_wait_check(b); /* before the row goes */
     if (r >= 0 && remove) {
         r = bx_box_delete(b->rt, b->id, &err);
         b->gone = r >= 0;

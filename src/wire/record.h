@@ -53,6 +53,7 @@ enum bx_file_op {
     BX_FILE_MKDIR = 7,
     BX_FILE_RENAME = 8, /* to `to` */
     BX_FILE_REMOVE = 9,
+    BX_FILE_PROCESSES = 10, /* out: as READ of a text with a line for each process; `path` is of no use */
     BX_FILE_OPS
 };
 

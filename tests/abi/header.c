@@ -54,6 +54,9 @@ CHECK(image_import, offsetof(BoxliteImageImport, cmd_count) == 32 && offsetof(Bo
 CHECK(image_warm, offsetof(BoxliteImageWarm, cpus) == 8 && sizeof(BoxliteImageWarm) == 16);
 CHECK(socket_address, offsetof(BoxliteSocketAddress, host) == 8 && offsetof(BoxliteSocketAddress, port) == 16 &&
                           offsetof(BoxliteSocketAddress, path) == 24 && sizeof(BoxliteSocketAddress) == 32);
+CHECK(process, offsetof(CBoxProcess, parent) == 12 && offsetof(CBoxProcess, state) == 20 && offsetof(CBoxProcess, cpu_us) == 32 &&
+                   offsetof(CBoxProcess, name) == 56 && sizeof(CBoxProcess) == 72 && offsetof(CBoxProcessList, items) == 8 &&
+                   offsetof(CBoxProcessList, left_out) == 20 && sizeof(CBoxProcessList) == 24);
 CHECK(enums, sizeof(BoxliteErrorCode) == 4 && sizeof(BoxliteNetworkMode) == 4 && sizeof(BoxlitePortProtocol) == 4 &&
                  sizeof(BoxliteRegistryTransport) == 4 && sizeof(BoxlitePullState) == 4 &&
                  sizeof(BoxliteFileType) == 4);

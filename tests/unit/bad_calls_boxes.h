@@ -117,6 +117,18 @@ ROW(boxlite_box_metrics)
     BAD(boxlite_box_metrics(b->box, NULL, NULL, E));
     STALE(boxlite_box_metrics(b->stale_box, no_box_metrics, NULL, E));
 }
+ROW(boxlite_box_wait)
+{
+    BAD(boxlite_box_wait(NULL, no_wait, NULL, E));
+    BAD(boxlite_box_wait(b->box, NULL, NULL, E));
+    STALE(boxlite_box_wait(b->stale_box, no_wait, NULL, E));
+}
+ROW(boxlite_box_processes)
+{
+    BAD(boxlite_box_processes(NULL, no_processes, NULL, E));
+    BAD(boxlite_box_processes(b->box, NULL, NULL, E));
+    STALE(boxlite_box_processes(b->stale_box, no_processes, NULL, E));
+}
 ROW(boxlite_free_box_info)
 {
     UNUSED(b);
