@@ -36,7 +36,7 @@ size_t bx_bpf_assemble(const struct bpf_insn *table, size_t n, int map, struct b
             continue;
         if ((class == BPF_JMP || class == BPF_JMP32) && op != BPF_CALL && op != BPF_EXIT)
             insn.off = (int16_t)(labels[insn.off] - (int16_t)(out + 1));
-        if (insn.code == (BPF_LD | BPF_DW | BPF_IMM) && insn.src_reg == BPF_PSEUDO_MAP_FD)
+        if (insn.code == (BPF_LD | BPF_DW) && insn.src_reg == BPF_PSEUDO_MAP_FD)
             insn.imm = map;
         ret[out++] = insn;
     }

@@ -34,7 +34,7 @@
     { .code = BPF_JMP32 | (op) | BPF_K, .dst_reg = (reg), .imm = (int32_t)(value), .off = (label) }
 #define BX_BPF_CALL(function) { .code = BPF_JMP | BPF_CALL, .imm = (function) }
 /* The program's map; two instructions. */
-#define BX_BPF_MAP(dst) { .code = BPF_LD | BPF_DW | BPF_IMM, .dst_reg = (dst), .src_reg = BPF_PSEUDO_MAP_FD }, { .code = 0 }
+#define BX_BPF_MAP(dst) { .code = BPF_LD | BPF_DW, /* and BPF_IMM, 0 */ .dst_reg = (dst), .src_reg = BPF_PSEUDO_MAP_FD }, { .code = 0 }
 #define BX_BPF_EXIT { .code = BPF_JMP | BPF_EXIT }
 /* clang-format on */
 

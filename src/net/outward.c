@@ -49,20 +49,20 @@ static void dial(struct flow *f, uint32_t addr)
     int type = f->protocol == IPPROTO_UDP ? SOCK_DGRAM : SOCK_STREAM;
 
     f->fd = socket(AF_INET, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (f->fd < 0) {
-        failed(f, errno);
-    } else if (connect(f->fd, (struct sockaddr *)&to, sizeof(to)) == 0) {
+    if (f->fd >= 0 && connect(f->fd, (struct sockaddr *)&to, sizeof(to)) == 0) {
         flow_open(f, BX_TAKE_FD(f->fd));
-    } else if (errno != EINPROGRESS) {
-        failed(f, errno);
-    } else {
-        f->source = bx_loop_add_fd(f->net->loop, f->fd, BX_WRITE, on_dialled, f);
-        f->timer = bx_loop_add_timer(f->net->loop, on_dial_late, f);
-        if (!f->source || !f->timer)
-            failed(f, ENOMEM);
-        else
-            bx_timer_after(f->timer, DIAL_NS);
+        return;
     }
+    if (f->fd < 0 || errno != EINPROGRESS) {
+        failed(f, errno);
+        return;
+    }
+    f->source = bx_loop_add_fd(f->net->loop, f->fd, BX_WRITE, on_dialled, f);
+    f->timer = bx_loop_add_timer(f->net->loop, on_dial_late, f);
+    if (f->source && f->timer)
+        bx_timer_after(f->timer, DIAL_NS);
+    else
+        failed(f, ENOMEM);
 }
 
 /* --- by name --- */

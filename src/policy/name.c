@@ -77,7 +77,7 @@ int bx_ipv4_parse(const char *text, size_t len, uint32_t *ret)
 
     for (int part = 0; part < 4; part++) {
         uint32_t value = 0;
-        size_t start = at;
+        size_t start;
 
         if (part > 0 && (at >= len || text[at++] != '.'))
             return -EINVAL;
