@@ -295,6 +295,10 @@ static int settle_look(struct bx_settle *s, struct bx_err *err)
         settle_finish(s);
         return 0;
     }
+    if (fd == -ENOENT) { /* its directory is gone */
+        settle_finish(s);
+        return 0;
+    }
     if (fd != -EWOULDBLOCK)
         return bx_fail(err, BX_ESTORAGE, -fd, "lock box %s", b->id);
     if (s->after_loss && another_run(b)) {
@@ -355,6 +359,9 @@ int bx_settle_start(struct bx_box *b, bool after_loss, struct bx_err *err)
         s->wait = bx_lock_wait(b->rt, b->dir_fd, "start.lock", bx_now() + b->rt->start_timeout_ns,
                                settle_on_start_lock, s, err);
         r = s->wait ? 0 : -err->code;
+    } else if (r == -ENOENT) { /* removed since we opened its directory: when it failed, or by another program */
+        settle_finish(s);
+        return 0;
     } else {
         r = bx_fail(err, BX_ESTORAGE, -r, "lock box %s", b->id);
     }

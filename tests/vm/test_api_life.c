@@ -266,6 +266,29 @@ static void the_network_is_counted(void **state)
     boxlite_box_free(box);
 }
 
+static void a_box_that_went_when_it_failed_can_be_stopped_all_the_same(void **state)
+{
+    CBoxliteRuntime *rt = *state;
+    CBoxliteOptions *o = options_of(IMAGE, "gone");
+    struct answer a = {0}, wait = {0};
+    CExecutionHandle *x;
+    CBoxHandle *box;
+
+    boxlite_options_set_auto_remove(o, 1);
+    boxlite_options_set_memory(o, 256);
+    box = make_box(rt, o);
+    x = sh_start(box, "sleep 1000");
+    boxlite_execution_wait(x, on_wait, &wait, NULL);
+    kill((pid_t)number(rt, box, "pid"), SIGKILL);
+    DRAIN_UNTIL(rt, wait.done);
+    assert_int_not_equal(wait.code, Ok);
+    while (count_entries("boxes") > 0)
+        boxlite_runtime_drain(rt, 100, NULL);
+    plain(rt, boxlite_stop_box(box, on_plain, &a, NULL), &a, Ok);
+    boxlite_execution_free(x);
+    boxlite_box_free(box);
+}
+
 int main(void)
 {
 #define V(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -277,6 +300,7 @@ int main(void)
         V(a_detached_box_stays_detached_when_another_program_restarts_it),
         V(a_box_that_is_not_to_be_resumed_is_started_by_start_only),
         V(a_box_that_takes_its_time_to_stop_is_stopping_for_everybody),
+        V(a_box_that_went_when_it_failed_can_be_stopped_all_the_same),
         V(metrics_are_of_this_machine_and_seen_by_every_program),
         V(the_network_is_counted),
         V(memory_of_the_workload_is_counted_apart_from_the_hosts),
