@@ -365,7 +365,7 @@ BOXLITE_API const char *boxlite_version(void);
 /* Does this library have the named part? Names are added, never removed; unknown names give 0. Extension.
  * 0.1.0: "runtime_fd", "exec_post", "attach", "stdin_writable", "image_load", "image_store", "image_save", "image_pull", "image_warm",
  * "info", "engine", "progress", "pull_progress", "metrics", "restart", "image_import", "rootfs_path", "security",
- * "exec_limits", "output_pause", "files", "wait", "processes", "wait", "processes". */
+ * "exec_limits", "output_pause", "files", "wait", "processes", "logs". */
 BOXLITE_API int boxlite_has_feature(const char *name);
 
 /*
@@ -1019,6 +1019,47 @@ BOXLITE_API BoxliteErrorCode boxlite_box_remove_file(CBoxHandle *box, const char
 /* Gives up all work on this box's files that was asked for with this user_data: it is answered with Stopped, and leaves
  * no half of a file. Nothing happens when there is none. Extension. */
 BOXLITE_API BoxliteErrorCode boxlite_box_cancel_files(CBoxHandle *box, const void *user_data, CBoxliteError *out_error);
+
+/* ---- logs of a box ------------------------------------------------------------------------------------------
+ * What the main process has written to stdout and stderr is kept with the box, whether anybody reads it or not: the last
+ * 12 to 16 MiB, across stops and starts, until the box is removed. The console is the machine's own: its kernel and the
+ * agent, since the last start.
+ */
+
+/* Streams of a log. Values are never reused. Extension. */
+#define BoxliteLogConsole 0
+#define BoxliteLogStdout  1
+#define BoxliteLogStderr  2
+#define BoxliteLogNotice  3 /* a line of this library: what is missing, and why */
+
+/* What of a log. Set `size`; zero means all there is. Extension. */
+typedef struct BoxliteLogOptions {
+    size_t size;      /* sizeof(BoxliteLogOptions) */
+    int64_t tail;     /* so many lines of the end, of both streams together; less than 0: none, only what comes */
+    int64_t since_ms; /* unix time: only what is as young; not of the console */
+    int32_t follow;   /* goes on with what is written, until the box stops */
+    int32_t console;  /* the machine's console instead */
+} BoxliteLogOptions;
+/* clang-format off */
+#define BOXLITE_LOG_OPTIONS_INIT { sizeof(BoxliteLogOptions), 0, 0, 0, 0 }
+/* clang-format on */
+
+/* `stream`: see above. `time_ns`: when it was written, unix time in ns; 0 for the console. `data` is borrowed; it is cut
+ * anywhere, not at ends of lines. Extension. */
+typedef void (*CBoxLogCb)(int stream, int64_t time_ns, const uint8_t *data, size_t len, void *user_data);
+typedef void (*CBoxLogDoneCb)(CBoxliteError *error, void *user_data);
+
+/*
+ * Reads the log of a box, whether it runs or not. `on_chunk` is called for each piece, in order, then `on_done` once. A
+ * program that does not drain stops nobody, but what is let go meanwhile is gone. Extension.
+ *
+ * Errors: InvalidArgument, Storage, ResourceExhausted (with follow: the user's limits of inotify), Stopped.
+ */
+BOXLITE_API BoxliteErrorCode boxlite_box_logs(CBoxHandle *box, const BoxliteLogOptions *options, CBoxLogCb on_chunk,
+                                              CBoxLogDoneCb on_done, void *user_data, CBoxliteError *out_error);
+/* Ends the readings of this box's log that have this user_data: their on_done gets Stopped. Nothing happens when there is
+ * none. Extension. */
+BOXLITE_API BoxliteErrorCode boxlite_box_cancel_logs(CBoxHandle *box, const void *user_data, CBoxliteError *out_error);
 
 /* ---- one box without callbacks ------------------------------------------------------------------------ */
 

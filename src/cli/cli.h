@@ -159,6 +159,9 @@ bool bx_terminal_size(unsigned *ret_rows, unsigned *ret_cols);
 /* Exit code for a command that could not be started: 126, 127 or 125. Prints and releases the error. */
 int bx_process_start_failed(CBoxliteError *e);
 
+/* A point in time, for BX_OPT_CALL; target is an int64_t: ns since 1970 (logs.c). */
+int bx_when_parse(void *target, const char *value, struct bx_err *err);
+
 /* Output of lists and facts in the format a verb was asked for. A template is remembered by bx_format_parse. */
 enum bx_format { BX_FORMAT_TABLE, BX_FORMAT_JSON, BX_FORMAT_YAML, BX_FORMAT_TEMPLATE };
 int bx_format_parse(void *target, const char *value, struct bx_err *err); /* for BX_OPT_CALL; target is enum bx_format */
@@ -191,6 +194,7 @@ int bx_verb_run(int argc, char **argv);
 int bx_verb_create(int argc, char **argv);
 int bx_verb_cp(int argc, char **argv);
 int bx_verb_exec(int argc, char **argv);
+int bx_verb_logs(int argc, char **argv);
 int bx_verb_ps(int argc, char **argv);
 int bx_verb_start(int argc, char **argv);
 int bx_verb_stop(int argc, char **argv);

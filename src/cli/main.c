@@ -20,6 +20,7 @@ const struct bx_verb bx_verbs[] = {
     { "create", NULL, "[OPTIONS] IMAGE|--rootfs DIR [COMMAND...]", "make a box, to be started later", bx_verb_create },
     { "exec", NULL, "[OPTIONS] BOX -- COMMAND...", "run another command in a box", bx_verb_exec },
     { "cp", NULL, "[OPTIONS] BOX:PATH PATH | PATH BOX:PATH", "copy files and folders out of a box, or into one", bx_verb_cp },
+    { "logs", NULL, "[OPTIONS] BOX", "show what a box's main process has written", bx_verb_logs },
     { "ps", "ls|list", "[OPTIONS]", "list boxes", bx_verb_ps },
     { "inspect", NULL, "[OPTIONS] BOX...", "show all there is to know of boxes", bx_verb_inspect },
     { "top", NULL, "[OPTIONS] BOX", "show the processes of a box", bx_verb_top },

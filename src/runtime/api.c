@@ -48,6 +48,22 @@ BoxliteErrorCode bx_api_error(CBoxliteError *out, const struct bx_err *err)
     return (BoxliteErrorCode)code;
 }
 
+int bx_api_options(void *dst, size_t known, const void *given, struct bx_err *err)
+{
+    size_t size;
+
+    if (!given)
+        return 0;
+    memcpy(&size, given, sizeof(size));
+    if (size < sizeof(size_t))
+        return bx_fail(err, BX_EINVALID, 0, "options: size is not set");
+    for (size_t i = known; i < size; i++) /* of a newer program: harmless as long as it is not used */
+        if (((const unsigned char *)given)[i] != 0)
+            return bx_fail(err, BX_EINVALID, 0, "options: has a field that this library (%s) does not know", BX_VERSION);
+    memcpy(dst, given, BX_MIN(size, known));
+    return 0;
+}
+
 BoxliteErrorCode bx_api_invalid(CBoxliteError *out, const char *fmt, ...)
 {
     struct bx_err err = {.code = BX_EINVALID};
@@ -108,6 +124,7 @@ int boxlite_has_feature(const char *name)
         "wait",
         "processes",
         "files",
+        "logs",
     };
     size_t i;
 

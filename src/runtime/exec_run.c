@@ -108,18 +108,13 @@ static int take_limits(struct CExecutionHandle *x, const BoxliteExecOptions *o, 
 static int take_options(struct CExecutionHandle *x, const BoxliteExecOptions *given, struct bx_err *err)
 {
     BoxliteExecOptions o = BOXLITE_EXEC_OPTIONS_INIT;
-    size_t i;
     int r;
 
     if (!given)
         return 0;
-    if (given->size < sizeof(size_t))
-        return bx_fail(err, BX_EINVALID, 0, "options: size is not set");
-    for (i = sizeof(o); i < given->size; i++) /* of a newer program: harmless as long as it is not used */
-        if (((const unsigned char *)given)[i] != 0)
-            return bx_fail(err, BX_EINVALID, 0, "options: has a field that this library (%s) does not know",
-                           BX_VERSION);
-    memcpy(&o, given, BX_MIN(given->size, sizeof(o)));
+    r = bx_api_options(&o, sizeof(o), given, err);
+    if (r < 0)
+        return r;
     if (o.rows > BX_TTY_SIZE_MAX || o.cols > BX_TTY_SIZE_MAX)
         return bx_fail(err, BX_EINVALID, 0, "options: rows and cols must be at most %d", BX_TTY_SIZE_MAX);
     r = take_limits(x, &o, err);

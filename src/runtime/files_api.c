@@ -20,24 +20,6 @@ struct call {
 
 /* ---- options ---- */
 
-/* What the caller's struct has, and what it may not have: fields of a later version that are used. */
-static int take_options(void *dst, size_t known, const void *given, struct bx_err *err)
-{
-    size_t size;
-
-    if (!given)
-        return 0;
-    memcpy(&size, given, sizeof(size));
-    if (size < sizeof(size_t))
-        return bx_fail(err, BX_EINVALID, 0, "options: size is not set");
-    for (size_t i = known; i < size; i++)
-        if (((const unsigned char *)given)[i] != 0)
-            return bx_fail(err, BX_EINVALID, 0, "options: has a field that this library (%s) does not know",
-                           BX_VERSION);
-    memcpy(dst, given, BX_MIN(size, known));
-    return 0;
-}
-
 /* From the container's root, whether it says so or not. */
 static int take_path(char *dst, size_t size, const char *field, const char *path, struct bx_err *err)
 {
@@ -59,7 +41,7 @@ static int take_user(boxlite_FileOp *m, const char *user, struct bx_err *err)
 static int take_file_options(boxlite_FileOp *m, const BoxliteFileOptions *given, struct bx_err *err)
 {
     BoxliteFileOptions o = BOXLITE_FILE_OPTIONS_INIT;
-    int r = take_options(&o, sizeof(o), given, err);
+    int r = bx_api_options(&o, sizeof(o), given, err);
 
     if (r < 0)
         return r;
@@ -126,7 +108,7 @@ struct copy {
 static int take_copy(struct copy *copy, const BoxliteCopyOptions *given, boxlite_FileOp *m,
                      struct bx_err *err)
 {
-    int r = take_options(&copy->o, sizeof(copy->o), given, err);
+    int r = bx_api_options(&copy->o, sizeof(copy->o), given, err);
 
     if (r == 0 && !*copy->host)
         r = bx_fail(err, BX_EINVALID, 0, "the path on the host is empty");

@@ -13,6 +13,7 @@
 #include "runtime/files.h"
 #include "runtime/job.h"
 #include "runtime/live.h"
+#include "runtime/logs.h"
 #include "runtime/tunnel.h"
 
 #define STOP_GRACE_MS        5000
@@ -168,6 +169,7 @@ void bx_box_start_failed(struct bx_box *b, const struct bx_err *err)
     fail_waiting_execs(b, err);
     bx_live_down(b, NULL);
     bx_wait_check(b);
+    bx_logs_down(b);
     if (b->down_wanted && bx_settle_start(b, true, &ignored) < 0)
         bx_box_is_down(b, &ignored);
     bx_shutdown_check(b->rt);
@@ -272,6 +274,7 @@ void bx_box_is_down(struct bx_box *b, const struct bx_err *err)
     if (err && b->remove)
         b->remove = false;
     b->restart_fd = bx_close(b->restart_fd);
+    bx_logs_down(b);
     bx_op_list_answer(&b->down_ops, err);
     if (err)
         bx_op_list_answer(&b->restart_ops, err);

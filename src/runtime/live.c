@@ -213,11 +213,9 @@ int bx_live_connect(struct bx_box *b, struct bx_err *err)
 
 static void ask_or_connect(struct bx_op *op, struct bx_box *b)
 {
-    struct bx_err err;
+    struct bx_err ignored;
 
-    if (b->phase == BX_PHASE_IDLE && !b->gone && runs_elsewhere(b) &&
-        bx_box_connect(b, bx_now() + CONNECT_DEADLINE, &err) < 0)
-        b->phase = BX_PHASE_IDLE; /* it has just ended, or is about to: whoever uses it next finds out */
+    (void)bx_live_connect(b, &ignored); /* it has just ended, or is about to: whoever uses it next finds out */
     if (b->phase == BX_PHASE_UP)
         ask(op, b);
     else if (b->phase == BX_PHASE_CONNECTING)

@@ -18,6 +18,7 @@
 #include "runtime/import.h"
 #include "runtime/job.h"
 #include "runtime/load.h"
+#include "runtime/logs.h"
 #include "runtime/pull.h"
 #include "runtime/registries.h"
 #include "runtime/save.h"
@@ -393,6 +394,7 @@ void boxlite_runtime_free(CBoxliteRuntime *rt)
         return;
     }
     rt->closing = true;
+    bx_logs_end(rt);
     bx_loads_end(rt);
     bx_saves_end(rt);
     bx_imports_end(rt);
@@ -460,6 +462,7 @@ static int shutdown_locked(struct CBoxliteRuntime *rt, int timeout_secs, struct 
     rt->closing = true;
     rt->shutdown_op = op;
     bx_pulls_end(rt, "the runtime was shut down");
+    bx_logs_end(rt);
     bx_warms_end(rt, "the runtime was shut down");
     bx_boxes_stop_owned(rt, false);
     bx_shutdown_check(rt);

@@ -181,6 +181,8 @@ struct CBoxliteRuntime {
     struct bx_warm *warms; /* ... and warmed */
     struct bx_registries *registries;
     struct collect *collects; /* what is being removed */
+    struct bx_watcher *watcher; /* NULL: nobody watches files */
+    struct bx_logs *logs;       /* that are being read */
     struct CTunnelForwarderHandle *forwarders; /* that listen */
     struct bx_op *shutdown_op;
     struct bx_source *shutdown_timer;
@@ -230,6 +232,10 @@ BoxliteErrorCode bx_api_invalid(CBoxliteError *out, const char *fmt, ...)
 BoxliteErrorCode bx_api_result(CBoxliteError *out, int r, const struct bx_err *err);
 /* Message as users see it; heap, or NULL. */
 char *bx_api_message(const struct bx_err *err);
+
+/* What the caller's size-first struct has, into one of `known` bytes that holds the defaults; `given` may be NULL. A field
+ * of a later version that is used is refused. 0 or -BX_EINVALID. */
+int bx_api_options(void *dst, size_t known, const void *given, struct bx_err *err);
 
 /* Facts. */
 struct CBoxliteInfo *bx_info_new(void);

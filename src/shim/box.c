@@ -160,6 +160,7 @@ int box_ready(struct box *b, struct bx_err *err)
 
     b->phase = BOX_RUNNING;
     bx_timer_set(b->deadline, 0);
+    bx_box_log_add(&b->log, BX_BOX_LOG_START, NULL, 0);
     r = clients_accept(b, err);
     if (r < 0)
         return r;
@@ -234,7 +235,27 @@ static void on_main_exit(void *ud, const boxlite_Exit *e)
     box_main_exit(ud, e);
 }
 
-static const struct bx_mux_ops mux_ops = {on_guest_message, on_client_message, on_main_exit};
+static void on_main_output(void *ud, unsigned lane, const uint8_t *data, size_t len)
+{
+    struct box *b = ud;
+
+    bx_box_log_add(&b->log, lane == BX_LANE_STDOUT ? BX_BOX_LOG_STDOUT : BX_BOX_LOG_STDERR, data, len);
+}
+
+static void on_main_hole(void *ud, uint64_t dropped)
+{
+    struct box *b = ud;
+
+    bx_box_log_lost(&b->log, dropped);
+}
+
+static const struct bx_mux_ops mux_ops = {
+    .guest = on_guest_message,
+    .client = on_client_message,
+    .main_exit = on_main_exit,
+    .main_output = on_main_output,
+    .main_hole = on_main_hole,
+};
 
 /* --- QEMU --- */
 
@@ -567,6 +588,7 @@ static int set_up(struct box *b, struct bx_err *err)
 /* Everything but QEMU itself, while that is loading. */
 static int set_up_rest(struct box *b, struct bx_err *err)
 {
+    struct bx_err why = BX_ERR_INIT;
     int r = net_start(b, err);
 
     if (r == 0)
@@ -574,6 +596,9 @@ static int set_up_rest(struct box *b, struct bx_err *err)
 
     if (r == 0)
         r = figures_init(b, err);
+    /* A full disk is no reason not to run: what is lost is counted. */
+    if (b->lock_fd >= 0 && bx_box_log_open(&b->log, b->dir_fd, &why) < 0)
+        bx_warn("%s", why.msg);
     if (r == 0)
         r = clients_listen(b, err);
     b->smaps_fd = open("/proc/self/smaps_rollup",
@@ -594,6 +619,7 @@ static void box_done(struct box *b)
     net_done(b);
     health_done(b);
     figures_done(b);
+    bx_box_log_close(&b->log);
     b->listener = bx_source_remove(b->listener);
     b->settle = bx_source_remove(b->settle);
     b->deadline = bx_source_remove(b->deadline);
@@ -616,6 +642,7 @@ int box_run(const struct bx_shim_plan *plan)
                     .listen_fd = -1,
                     .smaps_fd = -1,
                     .clock_fd = -1,
+                    .log = BX_BOX_LOG_INIT,
                     .t_begin = bx_now()};
     struct bx_err err = BX_ERR_INIT, starter_err = BX_ERR_INIT;
     int r = set_up(&b, &err), status = 1;

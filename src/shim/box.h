@@ -21,6 +21,7 @@
 #ifndef BX_SHIM_BOX_H
 #define BX_SHIM_BOX_H
 
+#include "host/box_log.h"
 #include "host/shim_plan.h"
 #include "relay/conn.h"
 #include "shim/mux.h"
@@ -52,6 +53,7 @@ struct box {
     struct bx_conn guest;
     struct client *clients;
     enum box_phase phase;
+    struct bx_box_log log; /* of the main process */
 
     int dir_fd, lock_fd, listen_fd, smaps_fd;
     struct bx_source *settle;   /* end of round: write, read on, remove, arm */

@@ -52,7 +52,7 @@ void box_fail(struct box *b, const struct bx_err *why)
         b->template_suspect = true;
     decide(b, true, why->code, why->msg);
     b->phase = BOX_ENDING;
-    bx_mux_close_gate(b->mux, "the box has failed");
+    bx_mux_close_gate(b->mux, BX_ESTOPPED, "the box has failed");
     bx_timer_set(b->deadline, 0);
     if (b->qemu)
         bx_qemu_kill(b->qemu);
@@ -85,7 +85,7 @@ void box_stop(struct box *b, unsigned grace_ms, bool force, const char *why)
     box_touch(b);
     if (b->phase == BOX_GONE)
         return;
-    bx_mux_close_gate(b->mux, "the box is stopping");
+    bx_mux_close_gate(b->mux, BX_ESTOPPED, "the box is stopping");
     if (force || b->phase == BOX_STARTING) {
         b->phase = BOX_ENDING;
         kill_now(b, why);

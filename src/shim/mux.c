@@ -3,6 +3,7 @@
 #include "shim/mux.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "shim/mux_priv.h"
 
@@ -75,6 +76,10 @@ void mux_stream_free(struct bx_mux *m, struct stream *s)
     mux_stream_answered(s, m);
     mux_stream_stopped(s, m);
     m->pending -= s->requests;
+    if (s->main)
+        mux_main_leave(m, s);
+    if (s == m->watch)
+        m->watch = NULL;
     if (s->c) {
         struct stream **p = bucket(s->c, s->cs);
 
@@ -87,35 +92,72 @@ void mux_stream_free(struct bx_mux *m, struct stream *s)
     free(s);
 }
 
-/* The mux watches the main process by a stream of its own, from when its client has closed the one it had. */
-static void watch_main(struct bx_mux *m)
-{
-    boxlite_Attach attach = {.exec_id = "main"};
-    struct stream *s;
+/* --- commands --- */
 
-    if (m->main_over)
+void mux_exec_ended(struct bx_mux *m, const struct stream *s, const boxlite_Exit *exit)
+{
+    if (m->ops->exec_ended)
+        m->ops->exec_ended(m->ud, s->id, s->program, exit);
+}
+
+/* Its client has gone and it goes on: a stream of ours tells when it ends. Without room for one nobody hears of that. */
+static void watch_detached(struct bx_mux *m, const struct stream *left)
+{
+    boxlite_Attach attach = {0};
+    struct stream *s = mux_stream_new(m, NULL, 0);
+
+    if (!s)
         return;
-    s = mux_stream_new(m, NULL, 0);
-    if (!s || bx_msg_send(&m->guest, BX_MSG_ATTACH, s->gs, &attach, NULL) < 0) {
-        m->guest.dead = true; /* out of memory: the box could not end with its main process */
-        return;
-    }
+    s->own = OWN_DETACHED;
     s->opening = true;
     m->pending++;
-    /* main_gs stays with the old stream until this one is answered: its Exit may be on the way. */
+    memcpy(s->id, left->id, sizeof(s->id));
+    memcpy(s->program, left->program, sizeof(s->program));
+    memcpy(attach.exec_id, left->id, sizeof(attach.exec_id));
+    if (bx_msg_send(&m->guest, BX_MSG_ATTACH, s->gs, &attach, NULL) < 0)
+        m->guest.dead = true;
 }
 
 void mux_stream_close(struct bx_mux *m, struct stream *s)
 {
-    bool was_main = s->gs == m->main_gs;
+    bool client_exec = s->c && s->exec && !s->main && s->running;
 
     if (s->dial && s->lanes[BX_LANE_STDIN].eof) /* in order: it must not overtake the last bytes */
         (void)bx_link_send_ordered(&m->guest, BX_MSG_CLOSE, s->gs, NULL, 0);
     else
         mux_control_to_guest(m, BX_MSG_CLOSE, s->gs, NULL, 0);
+    if (client_exec && s->detached)
+        watch_detached(m, s);
+    else if (client_exec)
+        mux_exec_ended(m, s, NULL);
     mux_stream_free(m, s);
-    if (was_main)
-        watch_main(m);
+}
+
+uint32_t bx_mux_exec(struct bx_mux *m, struct bx_msg_exec *exec, const struct bx_mux_exec_ops *ops, void *ud)
+{
+    struct stream *s = mux_stream_new(m, NULL, 0);
+
+    if (!s)
+        return 0;
+    s->own = OWN_EXEC;
+    s->own_ops = ops;
+    s->own_ud = ud;
+    s->opening = true;
+    m->pending++;
+    exec->pb.claim = 1u << BX_LANE_STDOUT | 1u << BX_LANE_STDERR;
+    bx_lane_init(&s->lanes[BX_LANE_STDOUT], BX_WINDOW);
+    bx_lane_init(&s->lanes[BX_LANE_STDERR], BX_WINDOW);
+    if (bx_msg_send_exec(&m->guest, s->gs, exec, NULL) < 0)
+        m->guest.dead = true;
+    return s->gs;
+}
+
+void bx_mux_exec_close(struct bx_mux *m, uint32_t stream)
+{
+    struct stream *s = mux_guest_stream(m, stream);
+
+    if (s && s->own == OWN_EXEC)
+        mux_stream_close(m, s);
 }
 
 /* --- the whole --- */
@@ -140,6 +182,7 @@ struct bx_mux *bx_mux_new(const struct bx_mux_ops *ops, void *ud)
         return NULL;
     m->ops = ops;
     m->ud = ud;
+    mux_main_init(m);
     bx_link_init(&m->guest, &mux_guest_ops, m, BX_MUX_GUEST_DATA);
     return m;
 }
@@ -156,9 +199,11 @@ struct bx_mux *bx_mux_free(struct bx_mux *m)
 {
     if (!m)
         return NULL;
+    m->main_over = true;
     for (size_t i = 0; i < BX_STREAMS_MAX; i++)
         if (m->streams[i])
             mux_stream_free(m, m->streams[i]);
+    mux_main_done(m);
     while (m->clients) {
         struct bx_mux_client *c = m->clients;
 
@@ -224,9 +269,10 @@ const char *bx_mux_client_condemned(const struct bx_mux_client *c)
     return c->condemned;
 }
 
-void bx_mux_close_gate(struct bx_mux *m, const char *why)
+void bx_mux_close_gate(struct bx_mux *m, enum bx_code code, const char *why)
 {
     m->gate = why;
+    m->gate_code = code;
 }
 
 void bx_mux_fail_streams(struct bx_mux *m, const struct bx_err *why)
@@ -238,6 +284,12 @@ void bx_mux_fail_streams(struct bx_mux *m, const struct bx_err *why)
 
         if (!s)
             continue;
+        if (s->own == OWN_EXEC) {
+            s->own_ops->ended(s->own_ud, NULL, why);
+            s = m->streams[i]; /* it may have closed it */
+            if (!s)
+                continue;
+        }
         if (s->c) {
             snprintf(e.message, sizeof(e.message), "%s", why->msg);
             mux_message_to_client(s->c, BX_MSG_ERROR, s->cs, &e);

@@ -17,8 +17,8 @@
  * connection. Nobody else waits for it. Towards the guest: clients are read only while bx_mux_may_read says
  * so, and no client sends more stdin than allowed.
  *
- *  A client that goes away closes its streams; the agent knows which execs die with theirs. The main
- * process's stream is taken over by the mux itself, because the box ends with it.
+ *  A client that goes away closes its streams; the agent knows which execs die with theirs. The main process has a
+ * stream of the mux's own, because the box ends with it and its output is logged (mux_main.c).
  */
 #ifndef BX_SHIM_MUX_H
 #define BX_SHIM_MUX_H
@@ -47,6 +47,13 @@ struct bx_mux_ops {
                   struct bx_err *err);
     /* The main process has ended; or, exit NULL, the guest does not know it any more. Once. */
     void (*main_exit)(void *ud, const boxlite_Exit *exit);
+    /* Output of the main process, all of it, whoever reads it; bytes of it that the guest had to drop. May be NULL. */
+    void (*main_output)(void *ud, unsigned lane, const uint8_t *data, size_t len);
+    void (*main_hole)(void *ud, uint64_t dropped);
+    /* A client's command runs, or has ended (exit NULL: killed, its client has gone). Not of the main process. May be
+     * NULL. */
+    void (*exec_started)(void *ud, const char *id, const char *program);
+    void (*exec_ended)(void *ud, const char *id, const char *program, const boxlite_Exit *exit);
 };
 
 struct bx_mux *bx_mux_new(const struct bx_mux_ops *ops, void *ud);
@@ -74,8 +81,19 @@ const char *bx_mux_client_condemned(const struct bx_mux_client *c);
 /* May clients be read now: is there room towards the guest for all that one read can bring? */
 bool bx_mux_may_read(const struct bx_mux *m);
 
-/* No new streams from now on (the box is stopping): they are answered with Error. */
-void bx_mux_close_gate(struct bx_mux *m, const char *why);
+/* No new streams from now on (the box is stopping): they are answered with Error. why NULL opens it again. */
+void bx_mux_close_gate(struct bx_mux *m, enum bx_code code, const char *why);
+
+/* A command of the owner's own. Its output is claimed and never stops its writer. */
+struct bx_mux_exec_ops {
+    void (*output)(void *ud, const uint8_t *data, size_t len); /* of both lanes */
+    /* Last: how it ended, or (exit NULL) why it could not be run. Not after bx_mux_exec_close. */
+    void (*ended)(void *ud, const boxlite_Exit *exit, const struct bx_err *err);
+};
+/* The number of its stream, or 0: too many streams, or no memory. exec->pb.claim is set here. */
+uint32_t bx_mux_exec(struct bx_mux *m, struct bx_msg_exec *exec, const struct bx_mux_exec_ops *ops, void *ud);
+/* Kills it, if it still runs. */
+void bx_mux_exec_close(struct bx_mux *m, uint32_t stream);
 
 /* Ends every stream that is still open with an Error to its client (the guest is gone). */
 void bx_mux_fail_streams(struct bx_mux *m, const struct bx_err *why);
@@ -85,7 +103,7 @@ unsigned bx_mux_pending(const struct bx_mux *m);
 
 struct bx_mux_counts {
     unsigned clients;
-    unsigned streams;
+    unsigned streams;       /* those of the mux itself too */
     unsigned execs_total;   /* that were started */
     unsigned execs_running; /* of those with an open stream */
     unsigned exec_errors;   /* that could not be */

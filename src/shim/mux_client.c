@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* mux_client.c - what clients send: the streams they open, what is forwarded, what ends their connection. */
 #include <errno.h>
+#include <string.h>
 
+#include "base/str.h"
 #include "shim/mux_priv.h"
 
 /* A lane that is claimed starts with a window of credit without saying so; one without a window was not
@@ -21,7 +23,7 @@ static int open_stream(struct bx_mux_client *c, uint32_t cs, struct stream **ret
     if (mux_client_stream(c, cs))
         return bx_fail(err, BX_ERPC, 0, "stream %u is open already", cs);
     if (m->gate) {
-        bx_fail(&why, BX_ESTOPPED, 0, "%s", m->gate);
+        bx_fail(&why, m->gate_code, 0, "%s", m->gate);
         return mux_error_to_client(c, cs, &why);
     }
     *ret = mux_stream_new(m, c, cs);
@@ -32,6 +34,41 @@ static int open_stream(struct bx_mux_client *c, uint32_t cs, struct stream **ret
     (*ret)->opening = true;
     m->pending++;
     return 0;
+}
+
+/* What the main process writes comes to the mux, which gives its clients what they have claimed. */
+static int open_main(struct stream *s, struct bx_msg_exec *exec, struct bx_err *err)
+{
+    struct bx_mux *m = s->c->m;
+    struct bx_err why = BX_ERR_INIT;
+    uint32_t claimed = exec->pb.claim;
+
+    if (mux_main_open(m) < 0) {
+        bx_fail(&why, BX_ERESOURCE, 0, "too many streams in this box (at most %d)", BX_STREAMS_MAX);
+        (void)mux_error_to_client(s->c, s->cs, &why);
+        mux_stream_free(m, s);
+        return 0;
+    }
+    s->main = true;
+    for (unsigned lane = BX_LANE_STDOUT; lane < BX_LANES; lane++)
+        if (claimed & 1u << lane)
+            (void)mux_main_claim(s, lane); /* a new one's lanes are free */
+    exec->pb.claim = 0;
+    if (bx_msg_send_exec(&m->guest, s->gs, exec, err) < 0)
+        m->guest.dead = true;
+    mux_main_attach(m);
+    return 0;
+}
+
+/* What the owner is told of it. */
+static void note_command(struct stream *s, const struct bx_msg_exec *exec)
+{
+    const char *program = bx_strs_first(&exec->args);
+
+    s->exec = true;
+    s->detached = exec->pb.detached;
+    memcpy(s->id, exec->pb.exec_id, sizeof(s->id));
+    bx_str_printable(s->program, sizeof(s->program), program ? program : "", program ? strlen(program) : 0);
 }
 
 static int client_exec(struct bx_mux_client *c, uint32_t cs, const uint8_t *p, size_t len, struct bx_err *err)
@@ -53,14 +90,14 @@ static int client_exec(struct bx_mux_client *c, uint32_t cs, const uint8_t *p, s
         c->m->exec_errors++;
     if (r < 0 || !s)
         return r;
-    s->exec = true;
+    note_command(s, &exec);
     if (exec.pb.stdin)
         bx_lane_init(&s->lanes[BX_LANE_STDIN], BX_WINDOW);
+    if (exec.pb.main)
+        return open_main(s, &exec, err);
     for (unsigned lane = BX_LANE_STDOUT; lane < BX_LANES; lane++)
         if (exec.pb.claim & (1u << lane))
             claim(s, lane);
-    if (exec.pb.main)
-        c->m->main_gs = s->gs;
     mux_control_to_guest(c->m, BX_MSG_EXEC, s->gs, p, len);
     return 0;
 }
@@ -68,11 +105,19 @@ static int client_exec(struct bx_mux_client *c, uint32_t cs, const uint8_t *p, s
 static int client_attach(struct bx_mux_client *c, uint32_t cs, const uint8_t *p, size_t len,
                          struct bx_err *err)
 {
+    struct bx_err why = BX_ERR_INIT;
+    boxlite_Attach msg;
     struct stream *s;
-    int r = open_stream(c, cs, &s, err);
+    int r = bx_msg_decode(BX_MSG_ATTACH, p, len, &msg, &why);
 
+    if (r == -BX_EINVALID)
+        return mux_error_to_client(c, cs, &why);
+    if (r < 0)
+        return bx_fail(err, BX_ERPC, 0, "%s", why.msg);
+    r = open_stream(c, cs, &s, err);
     if (r < 0 || !s)
         return r;
+    s->main = c->m->watch && bx_streq(msg.exec_id, "main");
     bx_lane_init(&s->lanes[BX_LANE_STDIN], BX_WINDOW);
     mux_control_to_guest(c->m, BX_MSG_ATTACH, s->gs, p, len);
     return 0;
@@ -125,10 +170,25 @@ static int client_credit(struct stream *s, const uint8_t *p, size_t len, struct 
         return bx_fail(err, BX_ERPC, 0, "credit for lane %u", credit.lane);
     if (s->lanes[credit.lane].window == 0)
         return bx_fail(err, BX_ERPC, 0, "credit for lane %u, which was not claimed", credit.lane);
+    if (s->main)
+        return mux_main_credit(s, credit.lane, credit.bytes, err);
     if (bx_add_overflow(s->held[credit.lane], credit.bytes, &s->held[credit.lane]))
         return bx_fail(err, BX_ERPC, 0, "credit without end");
     if (!s->c->holding)
         mux_relay_credit(s->c->m, s, credit.lane);
+    return 0;
+}
+
+static int claim_main(struct stream *s, unsigned lane)
+{
+    struct bx_mux_client *c = s->c;
+    struct bx_err why = BX_ERR_INIT;
+
+    if (mux_main_claim(s, lane))
+        return 0;
+    bx_fail(&why, BX_ESTATE, 0, "lane %u of exec main is another client's", lane);
+    (void)mux_error_to_client(c, s->cs, &why);
+    mux_stream_close(c->m, s);
     return 0;
 }
 
@@ -141,6 +201,8 @@ static int client_claim(struct stream *s, const uint8_t *p, size_t len, struct b
         return r;
     if (msg.lane != BX_LANE_STDOUT && msg.lane != BX_LANE_STDERR)
         return bx_fail(err, BX_ERPC, 0, "claim of lane %u", msg.lane);
+    if (s->main)
+        return claim_main(s, msg.lane);
     claim(s, msg.lane);
     mux_control_to_guest(s->c->m, BX_MSG_CLAIM, s->gs, p, len);
     return 0;

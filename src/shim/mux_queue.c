@@ -147,6 +147,7 @@ static void release_held(struct bx_mux_client *c)
             for (unsigned lane = BX_LANE_STDOUT; lane < BX_LANES; lane++)
                 if (s->held[lane] > 0)
                     mux_relay_credit(c->m, s, lane);
+    mux_main_release(c);
 }
 
 void bx_mux_client_refill(struct bx_mux_client *c)

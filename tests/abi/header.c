@@ -51,6 +51,8 @@ CHECK(file_info, offsetof(CBoxFileInfo, type) == 24 && offsetof(CBoxFileInfo, mt
                      sizeof(CBoxFileInfo) == 56);
 CHECK(image_import, offsetof(BoxliteImageImport, cmd_count) == 32 && offsetof(BoxliteImageImport, workdir) == 48 &&
                         sizeof(BoxliteImageImport) == 64);
+CHECK(log_options, offsetof(BoxliteLogOptions, since_ms) == 16 && offsetof(BoxliteLogOptions, console) == 28 &&
+                       sizeof(BoxliteLogOptions) == 32);
 CHECK(image_warm, offsetof(BoxliteImageWarm, cpus) == 8 && sizeof(BoxliteImageWarm) == 16);
 CHECK(socket_address, offsetof(BoxliteSocketAddress, host) == 8 && offsetof(BoxliteSocketAddress, port) == 16 &&
                           offsetof(BoxliteSocketAddress, path) == 24 && sizeof(BoxliteSocketAddress) == 32);
@@ -76,6 +78,7 @@ int main(void)
     INITIALIZED(BoxliteExecutionResult, BOXLITE_EXECUTION_RESULT_INIT);
     INITIALIZED(BoxliteCopyOptions, BOXLITE_COPY_OPTIONS_INIT);
     INITIALIZED(BoxliteFileOptions, BOXLITE_FILE_OPTIONS_INIT);
+    INITIALIZED(BoxliteLogOptions, BOXLITE_LOG_OPTIONS_INIT);
     INITIALIZED(BoxliteImageWarm, BOXLITE_IMAGE_WARM_INIT);
     INITIALIZED(BoxliteImageImport, BOXLITE_IMAGE_IMPORT_INIT);
     INITIALIZED(BoxliteImagePrune, BOXLITE_IMAGE_PRUNE_INIT);

@@ -68,7 +68,41 @@ static void owner_main_exit(void *ud, const boxlite_Exit *e)
     bx_assert(++*(int *)ud == 1);
 }
 
-static const struct bx_mux_ops owner_ops = {owner_guest, owner_client, owner_main_exit};
+static void owner_main_output(void *ud, unsigned lane, const uint8_t *p, size_t len)
+{
+    (void)ud;
+    (void)p;
+    bx_assert(len > 0 && (lane == BX_LANE_STDOUT || lane == BX_LANE_STDERR));
+}
+
+static void owner_exec_ended(void *ud, const char *id, const char *program, const boxlite_Exit *e)
+{
+    (void)ud;
+    (void)e;
+    bx_assert(strlen(id) < 64 && strlen(program) < 64);
+}
+
+static void own_output(void *ud, const uint8_t *p, size_t len)
+{
+    (void)ud;
+    (void)p;
+    bx_assert(len > 0);
+}
+
+static void own_ended(void *ud, const boxlite_Exit *e, const struct bx_err *err)
+{
+    (void)ud;
+    bx_assert(!e != !err);
+}
+
+static const struct bx_mux_exec_ops own_ops = {own_output, own_ended};
+static const struct bx_mux_ops owner_ops = {
+    .guest = owner_guest,
+    .client = owner_client,
+    .main_exit = owner_main_exit,
+    .main_output = owner_main_output,
+    .exec_ended = owner_exec_ended,
+};
 
 struct world {
     int main_exits;
@@ -142,7 +176,9 @@ static void message(struct world *w, unsigned who, uint8_t what, uint32_t stream
     static uint8_t bytes[BX_FRAME_PAYLOAD_MAX];
     struct bx_link *l = &w->from[who];
     struct bx_msg_exec exec = {.args = {"true", 5, 1},
-                               .pb = {.stdin = value & 1, .claim = value & 6, .main = value & 8}};
+                               .pb = {.stdin = value & 1, .claim = value & 6, .main = value & 8, .detached = value & 16}};
+    boxlite_Attach attach = {.exec_id = "main"};
+    boxlite_Truncated hole = {.lane = value & 3, .dropped = value};
     boxlite_Exit exit = {.code = value};
     boxlite_Error error = {.request = value & 1};
     boxlite_Claim claim = {.lane = value & 3};
@@ -154,7 +190,7 @@ static void message(struct world *w, unsigned who, uint8_t what, uint32_t stream
         (void)bx_msg_send_exec(l, stream, &exec, NULL);
         break;
     case 1:
-        (void)bx_link_send(l, BX_MSG_ATTACH, stream, NULL, 0);
+        (void)bx_msg_send(l, BX_MSG_ATTACH, stream, value & 1 ? &attach : &(boxlite_Attach){0}, NULL);
         break;
     case 2:
         (void)bx_link_send(l, BX_MSG_STARTED, stream, NULL, 0);
@@ -190,6 +226,9 @@ static void message(struct world *w, unsigned who, uint8_t what, uint32_t stream
         break;
     case 12:
         (void)bx_msg_send(l, BX_MSG_FILE_OP, stream, &file_op, NULL);
+        break;
+    case 13:
+        (void)bx_msg_send_ordered(l, BX_MSG_TRUNCATED, stream, &hole, NULL);
         break;
     default:
         (void)bx_link_send(l, what, stream, bytes, value);
@@ -236,7 +275,11 @@ static void step(struct world *w, const uint8_t *r, const uint8_t *raw, size_t r
         break;
     default:
         if (r[1] == 0xff)
-            bx_mux_close_gate(w->mux, "closed");
+            bx_mux_close_gate(w->mux, BX_ESTOPPED, "closed");
+        else if (r[1] & 1)
+            (void)bx_mux_exec(w->mux, &(struct bx_msg_exec){.args = {"true", 5, 1}}, &own_ops, NULL);
+        else
+            bx_mux_exec_close(w->mux, r[2]);
         break;
     }
 }

@@ -68,6 +68,30 @@ ROW(boxlite_box_rename)
     BAD(boxlite_box_rename(b->box, "/a", "/b", NULL, NULL, NULL, E));
     STALE(boxlite_box_rename(b->stale_box, "/a", "/b", NULL, no_plain, NULL, E));
 }
+ROW(boxlite_box_logs)
+{
+    struct {
+        BoxliteLogOptions known;
+        uint64_t later;
+    } newer = {.known = {.size = sizeof(newer)}, .later = 1};
+
+    BAD(boxlite_box_logs(NULL, NULL, no_log, no_plain, NULL, E));
+    BAD(boxlite_box_logs(b->box, NULL, NULL, no_plain, NULL, E));
+    BAD(boxlite_box_logs(b->box, NULL, no_log, NULL, NULL, E));
+    BAD(boxlite_box_logs(b->box, &((BoxliteLogOptions){.size = 0}), no_log, no_plain, NULL, E));
+    BAD(boxlite_box_logs(b->box, &newer.known, no_log, no_plain, NULL, E));
+#define LOG_WITH(...) BAD(boxlite_box_logs(b->box, &((BoxliteLogOptions){.size = sizeof(BoxliteLogOptions), __VA_ARGS__}), no_log, no_plain, NULL, E))
+    LOG_WITH(.since_ms = -1);
+    LOG_WITH(.since_ms = INT64_MAX);
+    LOG_WITH(.since_ms = 1, .console = 1);
+    STALE(boxlite_box_logs(b->stopped_box, NULL, no_log, no_plain, NULL, E));
+    STALE(boxlite_box_logs(b->stale_box, NULL, no_log, no_plain, NULL, E));
+}
+ROW(boxlite_box_cancel_logs)
+{
+    BAD(boxlite_box_cancel_logs(NULL, b, E));
+    STALE(boxlite_box_cancel_logs(b->stale_box, b, E));
+}
 ROW(boxlite_box_cancel_files)
 {
     BAD(boxlite_box_cancel_files(NULL, b, E));

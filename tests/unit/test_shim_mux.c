@@ -11,232 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "shim/mux.h"
-
-/* One end that is not the mux: remembers what came, as one line per frame. */
-struct peer {
-    struct bx_link link;
-    char seen[8192];
-    size_t data_bytes; /* of lanes, not written to seen when large */
-    uint32_t last_stream;
-    boxlite_Error error;
-};
-
-__attribute__((format(printf, 2, 3))) static void note(struct peer *p, const char *fmt, ...)
-{
-    size_t n = strlen(p->seen);
-    va_list ap;
-
-    va_start(ap, fmt);
-    vsnprintf(p->seen + n, sizeof(p->seen) - n, fmt, ap);
-    va_end(ap);
-}
-
-static int peer_message(struct bx_link *l, uint16_t type, uint32_t stream, const uint8_t *payload, size_t len,
-                        struct bx_err *err)
-{
-    struct peer *p = l->ud;
-    boxlite_Credit credit;
-
-    p->last_stream = stream;
-    if (type == BX_MSG_ERROR)
-        assert_int_equal(bx_msg_decode(type, payload, len, &p->error, err), 0);
-    if (type == BX_MSG_CREDIT) {
-        assert_int_equal(bx_msg_decode(type, payload, len, &credit, err), 0);
-        note(p, "CREDIT %u lane %u %u;", stream, credit.lane, credit.bytes);
-    } else {
-        note(p, "%s %u;", bx_msg_type_name(type), stream);
-    }
-    return 0;
-}
-
-static int peer_data(struct bx_link *l, uint32_t stream, unsigned lane, const uint8_t *data, size_t len,
-                     struct bx_err *err)
-{
-    struct peer *p = l->ud;
-
-    (void)err;
-    p->data_bytes += len;
-    if (len < 40)
-        note(p, "DATA %u.%u %.*s;", stream, lane, (int)len, (const char *)data);
-    return 0;
-}
-
-static int peer_eof(struct bx_link *l, uint32_t stream, unsigned lane, struct bx_err *err)
-{
-    (void)err;
-    note(l->ud, "EOF %u.%u;", stream, lane);
-    return 0;
-}
-
-static const struct bx_link_ops peer_ops = {peer_message, peer_data, peer_eof};
-
-struct world {
-    struct bx_mux *mux;
-    struct peer guest, a, b;
-    struct bx_mux_client *ca, *cb;
-    char events[1024]; /* what the mux's owner was told */
-    int guest_error, client_error;
-};
-
-static int owner_guest(void *ud, uint16_t type, const uint8_t *payload, size_t len, struct bx_err *err)
-{
-    struct world *w = ud;
-
-    (void)payload;
-    (void)len;
-    (void)err;
-    snprintf(w->events, sizeof(w->events), "guest %s;", bx_msg_type_name(type));
-    return 0;
-}
-
-static int owner_client(void *ud, struct bx_mux_client *c, uint16_t type, const uint8_t *payload, size_t len,
-                        struct bx_err *err)
-{
-    struct world *w = ud;
-
-    (void)payload;
-    (void)len;
-    (void)err;
-    snprintf(w->events, sizeof(w->events), "%s %s;", (char *)bx_mux_client_ud(c), bx_msg_type_name(type));
-    return 0;
-}
-
-static void owner_main_exit(void *ud, const boxlite_Exit *e)
-{
-    struct world *w = ud;
-    size_t n = strlen(w->events);
-
-    snprintf(w->events + n, sizeof(w->events) - n, "main %d;", e ? e->code : -1);
-}
-
-static const struct bx_mux_ops owner_ops = {owner_guest, owner_client, owner_main_exit};
-
-static int setup(void **state)
-{
-    static char name_a[] = "a", name_b[] = "b";
-    struct world *w = calloc(1, sizeof(*w));
-
-    w->mux = bx_mux_new(&owner_ops, w);
-    w->ca = bx_mux_client_add(w->mux, name_a);
-    w->cb = bx_mux_client_add(w->mux, name_b);
-    bx_link_init(&w->guest.link, &peer_ops, &w->guest, 8 * 1024 * 1024);
-    bx_link_init(&w->a.link, &peer_ops, &w->a, 8 * 1024 * 1024);
-    bx_link_init(&w->b.link, &peer_ops, &w->b, 8 * 1024 * 1024);
-    *state = w;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct world *w = *state;
-
-    bx_mux_free(w->mux);
-    bx_link_done(&w->guest.link);
-    bx_link_done(&w->a.link);
-    bx_link_done(&w->b.link);
-    free(w);
-    return 0;
-}
-
-/* At most `max` bytes from one end to the other. */
-static int move(struct bx_link *from, struct bx_link *to, size_t max)
-{
-    const uint8_t *data;
-    size_t len;
-    int r = 0;
-
-    while (r == 0 && max > 0 && bx_link_output(from, &data, &len)) {
-        len = len < max ? len : max;
-        len = len < 100000 ? len : 100000;
-        r = bx_link_input(to, data, len, NULL);
-        bx_link_sent(from, len);
-        max -= len;
-    }
-    return r;
-}
-
-#define ALL ((size_t)-1)
-
-static void to_guest(struct world *w)
-{
-    struct bx_link *g = bx_mux_guest(w->mux);
-
-    if (w->ca)
-        w->client_error |= move(&w->a.link, bx_mux_client_link(w->ca), ALL);
-    if (w->cb)
-        w->client_error |= move(&w->b.link, bx_mux_client_link(w->cb), ALL);
-    assert_int_equal(move(g, &w->guest.link, ALL), 0);
-}
-
-static void from_guest(struct world *w)
-{
-    w->guest_error |= move(&w->guest.link, bx_mux_guest(w->mux), ALL);
-}
-
-/* The client reads `max` bytes. */
-static void client_reads(struct bx_mux_client *c, struct peer *p, size_t max)
-{
-    size_t before;
-
-    if (!c)
-        return;
-    do {
-        bx_mux_client_refill(c);
-        before = bx_mux_client_queued(c);
-        assert_int_equal(move(bx_mux_client_link(c), &p->link, max < 200000 ? max : 200000), 0);
-        max -= before - bx_mux_client_queued(c);
-    } while (max > 0 && bx_mux_client_queued(c) > 0 && bx_mux_client_queued(c) < before);
-    bx_mux_client_refill(c);
-}
-
-static void round_trip(struct world *w)
-{
-    to_guest(w);
-    from_guest(w);
-    client_reads(w->ca, &w->a, ALL);
-    client_reads(w->cb, &w->b, ALL);
-}
-
-static void send_exec(struct peer *p, uint32_t stream, bool in, uint32_t claimed, bool main)
-{
-    struct bx_msg_exec e = {.args = {"true", 5, 1}};
-
-    snprintf(e.pb.exec_id, sizeof(e.pb.exec_id), "x");
-    e.pb.stdin = in;
-    e.pb.claim = claimed;
-    e.pb.main = main;
-    assert_int_equal(bx_msg_send_exec(&p->link, stream, &e, NULL), 0);
-}
-
-/* The guest's number of the stream that was opened last. */
-static uint32_t opened(struct world *w)
-{
-    to_guest(w);
-    return w->guest.last_stream;
-}
-
-static void send_started(struct world *w, uint32_t gs)
-{
-    boxlite_Started s = {.pid = 5};
-
-    assert_int_equal(bx_msg_send(&w->guest.link, BX_MSG_STARTED, gs, &s, NULL), 0);
-}
-
-static void send_exit(struct world *w, uint32_t gs, int code)
-{
-    boxlite_Exit e = {.code = code};
-
-    assert_int_equal(bx_msg_send_ordered(&w->guest.link, BX_MSG_EXIT, gs, &e, NULL), 0);
-}
-
-static void send_output(struct world *w, uint32_t gs, size_t len)
-{
-    char *data = calloc(1, len);
-
-    assert_int_equal(bx_link_send_data(&w->guest.link, gs, BX_LANE_STDOUT, data, len), 0);
-    free(data);
-}
+#include "shim_mux_world.h"
 
 static void two_clients_may_use_the_same_number(void **state)
 {
@@ -439,65 +214,6 @@ static void a_client_that_leaves_closes_its_streams_and_late_frames_are_dropped(
     assert_int_equal(bx_mux_pending(w->mux), 1); /* that of b */
 }
 
-static void the_main_process_is_watched_after_its_client_left(void **state)
-{
-    struct world *w = *state;
-    uint32_t watch;
-
-    send_exec(&w->a, 1, false, 0, true);
-    send_started(w, opened(w));
-    round_trip(w);
-    bx_mux_client_remove(w->ca);
-    w->ca = NULL;
-    w->guest.seen[0] = '\0';
-    watch = opened(w);
-    assert_string_equal(w->guest.seen, "CLOSE 1;ATTACH 2;");
-    send_started(w, watch);
-    send_exit(w, watch, 42);
-    from_guest(w);
-    assert_string_equal(w->events, "main 42;");
-}
-
-static void an_exit_of_the_main_process_under_way_is_not_lost(void **state)
-{
-    struct world *w = *state;
-    uint32_t gs, watch;
-    boxlite_Error e = {.code = BX_ENOTFOUND};
-
-    send_exec(&w->a, 1, false, 0, true);
-    gs = opened(w);
-    send_started(w, gs);
-    round_trip(w);
-    send_exit(w, gs, 9); /* the guest had sent it before it saw Close */
-    bx_mux_client_remove(w->ca);
-    w->ca = NULL;
-    watch = opened(w);
-    from_guest(w);
-    assert_string_equal(w->events, "main 9;");
-    assert_int_equal(bx_msg_send(&w->guest.link, BX_MSG_ERROR, watch, &e, NULL), 0);
-    from_guest(w);
-    assert_string_equal(w->events, "main 9;");
-}
-
-static void a_main_process_that_cannot_be_started_does_not_end_the_box(void **state)
-{
-    struct world *w = *state;
-    boxlite_Error e = {.code = BX_EEXEC, .message = "not found"};
-
-    send_exec(&w->a, 1, false, 0, true);
-    assert_int_equal(bx_msg_send(&w->guest.link, BX_MSG_ERROR, opened(w), &e, NULL), 0);
-    round_trip(w);
-    assert_string_equal(w->a.seen, "ERROR 1;");
-    assert_string_equal(w->a.error.message, "not found");
-    assert_string_equal(w->events, "");
-    /* and the number may be used again */
-    send_exec(&w->a, 1, false, 0, true);
-    send_started(w, opened(w));
-    round_trip(w);
-    assert_string_equal(w->a.seen, "ERROR 1;STARTED 1;");
-    assert_int_equal(w->client_error, 0);
-}
-
 static void requests_are_counted_until_they_are_answered(void **state)
 {
     struct world *w = *state;
@@ -570,7 +286,7 @@ static void after_the_gate_is_closed_new_streams_are_answered_with_the_reason(vo
 {
     struct world *w = *state;
 
-    bx_mux_close_gate(w->mux, "the box is stopping");
+    bx_mux_close_gate(w->mux, BX_ESTOPPED, "the box is stopping");
     send_exec(&w->a, 1, false, 0, false);
     round_trip(w);
     assert_string_equal(w->guest.seen, "");
@@ -714,8 +430,6 @@ static void a_path_that_is_none_is_refused_with_words(void **state)
     assert_int_equal(w->client_error, 0);
 }
 
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -730,9 +444,6 @@ int main(void)
         T(order_is_kept_through_the_backlog),
         T(unread_output_of_very_many_streams_ends_the_client),
         T(a_client_that_leaves_closes_its_streams_and_late_frames_are_dropped),
-        T(the_main_process_is_watched_after_its_client_left),
-        T(an_exit_of_the_main_process_under_way_is_not_lost),
-        T(a_main_process_that_cannot_be_started_does_not_end_the_box),
         T(requests_are_counted_until_they_are_answered),
         T(what_may_come_once_comes_once),
         T(a_command_ends_once),
