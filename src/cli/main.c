@@ -24,6 +24,7 @@ const struct bx_verb bx_verbs[] = {
     { "ps", "ls|list", "[OPTIONS]", "list boxes", bx_verb_ps },
     { "inspect", NULL, "[OPTIONS] BOX...", "show all there is to know of boxes", bx_verb_inspect },
     { "top", NULL, "[OPTIONS] BOX", "show the processes of a box", bx_verb_top },
+    { "stats", NULL, "[OPTIONS] BOX", "show what a box takes", bx_verb_stats },
     { "start", NULL, "[OPTIONS] BOX...", "start boxes that do not run", bx_verb_start },
     { "stop", NULL, "[OPTIONS] BOX...", "stop boxes; their disks stay", bx_verb_stop },
     { "restart", NULL, "[OPTIONS] BOX...", "stop boxes and start them again", bx_verb_restart },
