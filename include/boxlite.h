@@ -285,6 +285,34 @@ typedef struct CBoxProcessList {
     int32_t left_out; /* beyond 4096 */
 } CBoxProcessList;
 
+/* Values are never reused. Extension. */
+typedef enum BoxliteFindingState {
+    BoxliteFindingFine = 0,
+    BoxliteFindingNote = 1,    /* worth knowing; nothing is broken */
+    BoxliteFindingProblem = 2, /* still there */
+    BoxliteFindingRepaired = 3
+} BoxliteFindingState;
+
+/* What boxlite_runtime_doctor has found of one thing. Fields are only ever appended. Extension. */
+typedef struct CDoctorFinding {
+    size_t size;         /* sizeof(CDoctorFinding) of the library */
+    int32_t state;       /* enum BoxliteFindingState */
+    int32_t reserved;
+    const char *check;   /* home database boxes folders tmp images programs engine jail disks */
+    const char *subject; /* which box, file or layer; "" for the whole */
+    const char *text;    /* for a person; goes on where check and subject end */
+    const char *remedy;  /* what can be done; "" for nothing */
+} CDoctorFinding;
+
+typedef struct CDoctorReport {
+    size_t size; /* sizeof(CDoctorReport) of the library */
+    const CDoctorFinding *const *items;
+    int32_t count;    /* at most 1000 */
+    int32_t problems; /* that are left */
+    int32_t repaired;
+    int32_t reserved;
+} CDoctorReport;
+
 /* What happened through a runtime since it was opened; num_running_boxes is of the home, of all programs. */
 typedef struct CRuntimeMetrics {
     int boxes_created_total;
@@ -346,6 +374,7 @@ typedef void (*CBoxImageListCb)(CImageInfoList *list, CBoxliteError *error, void
 /* Extensions. */
 typedef void (*CBoxWaitCb)(int exit_code, CBoxliteError *error, void *user_data);
 typedef void (*CBoxProcessListCb)(const CBoxProcessList *list, CBoxliteError *error, void *user_data);
+typedef void (*CDoctorCb)(const CDoctorReport *report, CBoxliteError *error, void *user_data);
 typedef void (*CImageDoneCb)(CBoxliteError *error, void *user_data);
 typedef void (*CImagePruneCb)(const CImagePruneResult *result, CBoxliteError *error, void *user_data);
 typedef void (*CBoxExecCb)(CExecutionHandle *execution, CBoxliteError *error, void *user_data);
@@ -365,7 +394,7 @@ BOXLITE_API const char *boxlite_version(void);
 /* Does this library have the named part? Names are added, never removed; unknown names give 0. Extension.
  * 0.1.0: "runtime_fd", "exec_post", "attach", "stdin_writable", "image_load", "image_store", "image_save", "image_pull", "image_warm",
  * "info", "engine", "progress", "pull_progress", "metrics", "restart", "image_import", "rootfs_path", "security",
- * "exec_limits", "output_pause", "files", "wait", "processes", "logs". */
+ * "exec_limits", "output_pause", "files", "wait", "processes", "doctor", "logs". */
 BOXLITE_API int boxlite_has_feature(const char *name);
 
 /*
@@ -427,6 +456,29 @@ BOXLITE_API void boxlite_runtime_free(CBoxliteRuntime *runtime);
  */
 BOXLITE_API BoxliteErrorCode boxlite_runtime_info(CBoxliteRuntime *runtime, CBoxliteInfoCb cb,
                                                   void *user_data, CBoxliteError *out_error);
+
+/* What boxlite_runtime_doctor does. Set `size`; zero means no. Extension. */
+typedef struct BoxliteDoctorOptions {
+    size_t size;    /* sizeof(BoxliteDoctorOptions) */
+    int32_t repair; /* what can be repaired without losing what somebody may want */
+    int32_t quick;  /* not the disks of boxes, each of which is read as a whole */
+} BoxliteDoctorOptions;
+/* clang-format off */
+#define BOXLITE_DOCTOR_OPTIONS_INIT { sizeof(BoxliteDoctorOptions), 0, 0 }
+/* clang-format on */
+
+/*
+ * Looks for what a crash can leave in the home and for what this host lacks: the database, boxes without folders,
+ * folders without boxes, dead sockets, left-over files, blobs, disks and templates that nothing needs, programs, the
+ * engine, the layers of a jail, and the file systems of boxes that do not run (by e2fsck, in a jail, on a copy).
+ * Extension.
+ *
+ * Safe beside any number of programs: what may be somebody's is left alone. `options` may be NULL. What opening the
+ * home has put right by itself is told once. The report is borrowed until the callback returns; that there are problems
+ * is no error.
+ */
+BOXLITE_API BoxliteErrorCode boxlite_runtime_doctor(CBoxliteRuntime *runtime, const BoxliteDoctorOptions *options,
+                                                    CDoctorCb cb, void *user_data, CBoxliteError *out_error);
 
 /* Counters of this runtime. Errors: Database. */
 BOXLITE_API BoxliteErrorCode boxlite_runtime_metrics(CBoxliteRuntime *runtime, CRuntimeMetricsCb cb,

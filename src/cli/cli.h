@@ -90,10 +90,11 @@ void bx_cli_time(char *dst, size_t size, int64_t ms);
 /* "running" -> "Running", as the existing command prints it. */
 void bx_cli_status(char *dst, size_t size, const char *status);
 
-/* What --home says, or NULL. */
+/* What --home says, absolute, or NULL. */
 const char *bx_cli_home(void);
 /* Opens the runtime in the home that --home or the environment name; NULL after having printed why. */
 CBoxliteRuntime *bx_cli_open(void);
+CBoxliteRuntime *bx_cli_try_open(CBoxliteError *error); /* says nothing */
 
 /*
  * One posted call, waited for. The library's callbacks store their answer here:
@@ -216,6 +217,7 @@ int bx_verb_group(int argc, char **argv); /* the first word of verbs that have t
 int bx_verb_tag(int argc, char **argv);
 int bx_verb_rmi(int argc, char **argv);
 int bx_verb_prune(int argc, char **argv);
+int bx_verb_doctor(int argc, char **argv);
 int bx_verb_info(int argc, char **argv);
 int bx_verb_version(int argc, char **argv);
 int bx_verb_completion(int argc, char **argv);

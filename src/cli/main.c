@@ -45,6 +45,7 @@ const struct bx_verb bx_verbs[] = {
     { "image inspect", NULL, "IMAGE...", "show what an image is", bx_verb_image_inspect },
     { "image", NULL, "VERB ...", NULL, bx_verb_group },
     BX_VERB_GROUP("This installation"),
+    { "doctor", NULL, "[OPTIONS]", "find, and repair, what a crash has left and what this host lacks", bx_verb_doctor },
     { "info", NULL, "[OPTIONS]", "show the engine and why, versions and paths", bx_verb_info },
     { "version", NULL, "", "show the version", bx_verb_version },
     { "completion", NULL, "bash|zsh|fish", "print what makes a shell complete words of a line", bx_verb_completion },
@@ -95,16 +96,16 @@ int bx_cli_finish(int code)
     return code ? code : BX_EXIT_FAILURE;
 }
 
-/* Hosts to search: reached as the configuration says. NULL after having printed why. */
-static BoxliteImageRegistry *make_registries(const char *home, size_t *ret_n)
+/* Hosts to search: reached as the configuration says. NULL with err. */
+static BoxliteImageRegistry *make_registries(const char *home, size_t *ret_n, struct bx_err *err)
 {
     bx_cleanup_config struct bx_config config = { 0 };
     bx_cleanup_free char *unused = NULL;
-    struct bx_err err = BX_ERR_INIT;
     size_t n = bx_strv_len(registry_options);
     BoxliteImageRegistry *list = calloc(n + 1, sizeof(*list));
-    if (!list || (n > 0 && bx_config_load(home, &config, &unused, &err) < 0)) {
-        bx_cli_error("%s", list ? err.msg : "out of memory");
+    if (!list || (n > 0 && bx_config_load(home, &config, &unused, err) < 0)) {
+        if (!list)
+            bx_fail(err, BX_ERESOURCE, 0, "out of memory");
         free(list);
         return NULL;
     }
@@ -122,42 +123,47 @@ static BoxliteImageRegistry *make_registries(const char *home, size_t *ret_n)
     return list;
 }
 
-CBoxliteRuntime *bx_cli_open(void)
+const char *bx_cli_home(void)
+{
+    static char *absolute;
+    if (!home_option || home_option[0] == '/')
+        return home_option;
+    bx_cleanup_free char *cwd = getcwd(NULL, 0);
+    free(absolute);
+    absolute = cwd ? bx_strf("%s/%s", cwd, home_option) : NULL;
+    return absolute;
+}
+
+CBoxliteRuntime *bx_cli_try_open(CBoxliteError *error)
 {
     CBoxliteRuntime *rt = NULL;
-    CBoxliteError error = { Ok, NULL };
-    if (!bx_cli_trace_open())
-        return NULL;
+    struct bx_err err = BX_ERR_INIT;
+    size_t n = 0;
     if (config_option)
         setenv("BOXLITE_CONFIG", config_option, 1);
-    char *absolute = NULL;
-    if (home_option && home_option[0] != '/') {
-        bx_cleanup_free char *cwd = getcwd(NULL, 0);
-        absolute = cwd ? bx_strf("%s/%s", cwd, home_option) : NULL;
-    }
-    size_t n = 0;
-    BoxliteImageRegistry *registries = make_registries(absolute ? absolute : home_option, &n);
+    BoxliteImageRegistry *registries = make_registries(bx_cli_home(), &n, &err);
     if (!registries) {
-        free(absolute);
+        *error = (CBoxliteError){ (BoxliteErrorCode)err.code, strdup(err.msg) };
         return NULL;
     }
-    BoxliteErrorCode rc = boxlite_runtime_new(absolute ? absolute : home_option, registries, (int)n, &rt, &error);
-    free(absolute);
+    if (boxlite_runtime_new(bx_cli_home(), registries, (int)n, &rt, error) != Ok)
+        rt = NULL;
     free(registries);
     bx_strv_free(registry_options);
     registry_options = NULL;
-    if (rc != Ok) {
-        bx_cli_fail(&error, NULL);
-        return NULL;
-    }
-    bx_cli_trace(BX_LOG_DEBUG, "boxlite %s has opened its home%s%s", boxlite_version(), home_option ? " " : "",
-                 home_option ? home_option : "");
+    if (rt)
+        bx_cli_trace(BX_LOG_DEBUG, "boxlite %s has opened its home%s%s", boxlite_version(), home_option ? " " : "",
+                     home_option ? home_option : "");
     return rt;
 }
 
-const char *bx_cli_home(void)
+CBoxliteRuntime *bx_cli_open(void)
 {
-    return home_option;
+    CBoxliteError error = { Ok, NULL };
+    CBoxliteRuntime *rt = bx_cli_trace_open() ? bx_cli_try_open(&error) : NULL;
+    if (error.code != Ok)
+        bx_cli_fail(&error, NULL);
+    return rt;
 }
 
 static int print_version(void)

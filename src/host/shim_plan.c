@@ -19,9 +19,9 @@
 #include "host/json.h"
 
 enum field_type { F_STR, F_STRV, F_U64, F_UINT, F_INT, F_I64, F_BOOL };
-enum { K_BOX = 1u << BX_SHIM_BOX, K_TEMPLATE = 1u << BX_SHIM_TEMPLATE, K_PROBE = 1u << BX_SHIM_PROBE };
+enum { K_BOX = 1u << BX_SHIM_BOX, K_TEMPLATE = 1u << BX_SHIM_TEMPLATE, K_PROBE = 1u << BX_SHIM_PROBE, K_CHECK = 1u << BX_SHIM_CHECK };
 #define K_VM  (K_BOX | K_TEMPLATE)
-#define K_ALL (K_VM | K_PROBE)
+#define K_ALL (K_VM | K_PROBE | K_CHECK)
 
 struct field {
     const char *key;
@@ -64,7 +64,9 @@ static const struct field fields[] = {
     FIELD(jail_layers, F_UINT, K_VM, false, 0, UINT32_MAX),
     FIELD(jail_required, F_UINT, K_VM, false, 0, UINT32_MAX),
     FIELD(timeout_ms, F_UINT, K_VM, false, 1, 3600 * 1000),
-    FIELD(base_disk, F_STR, K_VM, true, 0, PATH_MAX),
+    FIELD(base_disk, F_STR, K_VM | K_CHECK, true, 0, PATH_MAX),
+    FIELD(check_disk, F_STR, K_CHECK, true, 0, PATH_MAX),
+    FIELD(check_scratch, F_STR, K_CHECK, true, 0, PATH_MAX),
     FIELD(background, F_BOOL, K_TEMPLATE, false, 0, 1),
     FIELD(templates_bytes, F_U64, K_TEMPLATE, false, 1, INT64_MAX),
     FIELD(templates_idle_s, F_UINT, K_TEMPLATE, false, 1, UINT32_MAX),
@@ -93,7 +95,7 @@ static const struct field fields[] = {
 };
 
 static const char *const kind_names[] = {
-    [BX_SHIM_BOX] = "box", [BX_SHIM_TEMPLATE] = "template", [BX_SHIM_PROBE] = "probe"};
+    [BX_SHIM_BOX] = "box", [BX_SHIM_TEMPLATE] = "template", [BX_SHIM_PROBE] = "probe", [BX_SHIM_CHECK] = "check"};
 #define HOOK_HASH_KEY "hook_hash" /* 64 bits do not fit a JSON number: 16 hexadecimal digits */
 
 static void *at(const struct bx_shim_plan *p, const struct field *f)
@@ -150,7 +152,7 @@ int bx_shim_plan_write(const struct bx_shim_plan *p, struct bx_buf *out, struct 
     char hash[17];
     int r;
 
-    if (p->kind < BX_SHIM_BOX || p->kind > BX_SHIM_PROBE)
+    if (p->kind < BX_SHIM_BOX || p->kind > BX_SHIM_CHECK)
         return bx_fail(err, BX_EINTERNAL, 0, "plan of no kind");
     bx_jw_init(&w, out, false);
     bx_jw_obj(&w, NULL);
@@ -243,7 +245,8 @@ static bool is_plain_name(const char *s)
 static int check_strings(const struct bx_json *o, const struct bx_shim_plan *p, struct bx_err *err)
 {
     const char *const paths[] = {p->qemu,          p->kernel,  p->initramfs, p->hook,
-                                 p->templates_dir, p->box_dir, p->base_disk, p->net_program};
+                                 p->templates_dir, p->box_dir, p->base_disk, p->net_program,
+                                 p->check_disk,    p->check_scratch};
 
     for (size_t i = 0; i < BX_ARRAY_SIZE(paths); i++)
         if (paths[i] && paths[i][0] != '/')
@@ -252,6 +255,8 @@ static int check_strings(const struct bx_json *o, const struct bx_shim_plan *p, 
         return bx_json_fail(o, err, "template_name must be a plain name");
     if (p->box_id && !is_plain_name(p->box_id)) /* also the name of a control group */
         return bx_json_fail(o, err, "box_id must be a plain name");
+    if (p->kind == BX_SHIM_CHECK && (!p->check_disk != !p->check_scratch || !p->check_disk != !p->base_disk))
+        return bx_json_fail(o, err, "check_disk, check_scratch and base_disk come together");
     if (!p->net_program != !p->net_plan)
         return bx_json_fail(o, err, "net_program and net_plan come together");
     for (char **e = p->env; e && *e; e++)
@@ -278,7 +283,7 @@ static int read_plan(const struct bx_json *o, struct bx_shim_plan *p, struct bx_
     r = bx_json_str(o, "kind", 16, &kind, err);
     if (r < 0)
         return r;
-    for (unsigned k = BX_SHIM_BOX; k <= BX_SHIM_PROBE; k++)
+    for (unsigned k = BX_SHIM_BOX; k <= BX_SHIM_CHECK; k++)
         if (bx_streq(kind, kind_names[k]))
             p->kind = (enum bx_shim_kind)k;
     if (!p->kind)
@@ -400,6 +405,45 @@ int bx_shim_probe_parse(const char *text, size_t len, char *verdict_line, size_t
     if (r < 0)
         return r;
     memcpy(verdict_line, line, strlen(line) + 1);
+    return 0;
+}
+
+int bx_shim_check_write(int fd, const char *jail, int status, const char *output)
+{
+    bx_cleanup_buf struct bx_buf out = BX_BUF_INIT(65536);
+    struct bx_jw w;
+
+    bx_jw_init(&w, &out, false);
+    bx_jw_obj(&w, NULL);
+    bx_jw_str(&w, "jail", jail);
+    bx_jw_i64(&w, "status", status);
+    bx_jw_str(&w, "output", output);
+    bx_jw_end(&w);
+    return write_line(fd, &w);
+}
+
+int bx_shim_check_parse(const char *text, size_t len, char *jail, size_t jail_size, int *ret_status, char *output, size_t size,
+                        struct bx_err *err)
+{
+    static const char *const known[] = {"jail", "status", "output", NULL};
+    bx_cleanup_json struct bx_json o = {0};
+    const char *held = "", *said = "";
+    int64_t status = 0;
+    int r = bx_json_parse(text, len, NULL, "check", &o, err);
+
+    if (r == 0 && bx_json_only_keys(&o, known, NULL) < 0) /* the shim says what went wrong */
+        return bx_shim_error_parse(text, len, err);
+    if (r == 0)
+        r = bx_json_str(&o, "jail", jail_size - 1, &held, err);
+    if (r == 0)
+        r = bx_json_i64(&o, "status", -1, 255, &status, err);
+    if (r == 0)
+        r = bx_json_str(&o, "output", size - 1, &said, err);
+    if (r < 0)
+        return r;
+    memcpy(jail, held, strlen(held) + 1);
+    memcpy(output, said, strlen(said) + 1);
+    *ret_status = (int)status;
     return 0;
 }
 

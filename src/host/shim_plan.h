@@ -24,6 +24,7 @@ enum bx_shim_kind {
     BX_SHIM_BOX = 1,  /* run a box */
     BX_SHIM_TEMPLATE, /* make a template; exit 0, or the reason on `fd` as bx_shim_error_write does, exit 1 */
     BX_SHIM_PROBE,    /* the engine's verdict and the TSC's frequency on `fd` (bx_shim_probe_parse) */
+    BX_SHIM_CHECK,    /* which layers of a jail this host allows; and whether a box's file system is sound (shim/check.c) */
 };
 
 /* Numbers 0 mean "none". */
@@ -66,6 +67,10 @@ struct bx_shim_plan {
     uint64_t templates_bytes;  /* when it is made others make room: what all may take ... */
     unsigned templates_idle_s; /* ... and how long one is kept that is not used */
 
+    /* check */
+    char *check_disk;    /* disk.qcow2 over base_disk; NULL: the jail alone */
+    char *check_scratch; /* an empty file to write it to, as one image */
+
     /* box */
     char *box_id;
     char *box_dir;      /* <home>/boxes/<id>: lock, disk.qcow2, box.sock, logs, exit.json */
@@ -101,6 +106,12 @@ int bx_shim_error_parse(const char *text, size_t len, struct bx_err *err);
 int bx_shim_probe_write(int fd, const char *verdict_line, uint64_t tsc_khz);
 /* verdict_line: at least 512 bytes. */
 int bx_shim_probe_parse(const char *text, size_t len, char *verdict_line, size_t size, uint64_t *ret_tsc_khz,
+                        struct bx_err *err);
+
+/* Check: what holds ("pid_ns root ...; without cgroup (...)"); of a disk also e2fsck's exit status (-1: it could not be tried) and
+ * the end of what it said. */
+int bx_shim_check_write(int fd, const char *jail, int status, const char *output);
+int bx_shim_check_parse(const char *text, size_t len, char *jail, size_t jail_size, int *ret_status, char *output, size_t size,
                         struct bx_err *err);
 
 /*

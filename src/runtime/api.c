@@ -123,6 +123,7 @@ int boxlite_has_feature(const char *name)
         "output_pause",
         "wait",
         "processes",
+        "doctor",
         "files",
         "logs",
     };

@@ -133,8 +133,8 @@ void bx_box_main_started(struct bx_box *b, const struct bx_err *err);
 int bx_box_connect(struct bx_box *b, int64_t deadline, struct bx_err *err);
 /* Corrects a row that says the box runs while its shim does not; true when the row was changed or removed. */
 bool bx_repair_row(struct CBoxliteRuntime *rt, struct bx_box_row *row);
-void bx_repair_all(struct CBoxliteRuntime *rt);
-void bx_clean_tmp(struct CBoxliteRuntime *rt);
+unsigned bx_repair_all(struct CBoxliteRuntime *rt); /* how many */
+unsigned bx_clean_tmp(struct CBoxliteRuntime *rt);  /* how many files and folders */
 /* after_loss: the box ran and its link ended; waits for the shim's end (and enforces it), writes the row, and
  * removes the box where that is wanted; then bx_box_is_down. Otherwise: the same, but a shim that lives is
  * connected to, to be told to stop. */

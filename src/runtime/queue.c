@@ -8,6 +8,7 @@
 
 #include "runtime/box.h"
 #include "runtime/collect.h"
+#include "runtime/doctor.h"
 #include "runtime/exec.h"
 #include "runtime/files.h"
 #include "runtime/processes.h"
@@ -84,6 +85,9 @@ static void op_drop_result(struct bx_op *op)
     case BX_OP_PROCESSES:
         bx_processes_free(op->result);
         break;
+    case BX_OP_DOCTOR:
+        bx_doctor_report_free(op->result);
+        break;
     case BX_OP_PLAIN:
     case BX_OP_WAIT:
         break;
@@ -146,6 +150,10 @@ static void op_call(struct bx_op *op, CBoxliteError *e)
     case BX_OP_PROCESSES:
         op->cb.processes(op->result, e, op->ud);
         bx_processes_free(op->result);
+        break;
+    case BX_OP_DOCTOR:
+        op->cb.doctor(op->result, e, op->ud);
+        bx_doctor_report_free(op->result);
         break;
     case BX_OP_BOX_METRICS:
         op->cb.box_metrics(op->result, e, op->ud);

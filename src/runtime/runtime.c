@@ -14,6 +14,7 @@
 
 #include "runtime/box.h"
 #include "runtime/collect.h"
+#include "runtime/doctor.h"
 #include "runtime/engine.h"
 #include "runtime/import.h"
 #include "runtime/job.h"
@@ -352,8 +353,8 @@ static int rt_open(struct CBoxliteRuntime *rt, struct bx_err *err)
     if ((r = read_environment(rt, err)) < 0 || (r = open_home(rt, err)) < 0 || (r = open_loop(rt, err)) < 0)
         return r;
     read_boot_id(rt);
-    bx_repair_all(rt);
-    bx_clean_tmp(rt);
+    rt->found_rows = bx_repair_all(rt);
+    rt->found_tmp = bx_clean_tmp(rt);
     return 0;
 }
 
@@ -400,6 +401,7 @@ void boxlite_runtime_free(CBoxliteRuntime *rt)
     bx_imports_end(rt);
     bx_pulls_end(rt, "the runtime was freed");
     bx_warms_end(rt, "the runtime was freed");
+    bx_doctors_end(rt);
     bx_collects_end(rt);
     bx_forwarders_end(rt);
     bx_boxes_end(rt); /* connections close: boxes that are not detached end by it */

@@ -76,6 +76,7 @@ enum bx_op_kind {
     BX_OP_FILE_INFO,  /* (info, error, ud) */
     BX_OP_FILE_LIST,  /* (list, error, ud) */
     BX_OP_PROCESSES,  /* (list, error, ud) */
+    BX_OP_DOCTOR,     /* (report, error, ud) */
     BX_OP_SYNC,       /* none: somebody waits for `done` */
 };
 
@@ -96,6 +97,7 @@ union bx_op_cb {
     CBoxFileInfoCb file_info;
     CBoxFileListCb file_list;
     CBoxProcessListCb processes;
+    CDoctorCb doctor;
     CBoxMetricsCb box_metrics;
     CRuntimeMetricsCb runtime_metrics;
 };
@@ -181,6 +183,8 @@ struct CBoxliteRuntime {
     struct bx_warm *warms; /* ... and warmed */
     struct bx_registries *registries;
     struct collect *collects; /* what is being removed */
+    struct bx_doctor *doctors;
+    unsigned found_rows, found_tmp; /* when it was opened: rows that lied, files that were left over */
     struct bx_watcher *watcher; /* NULL: nobody watches files */
     struct bx_logs *logs;       /* that are being read */
     struct CTunnelForwarderHandle *forwarders; /* that listen */

@@ -114,48 +114,52 @@ bool bx_repair_row(struct CBoxliteRuntime *rt, struct bx_box_row *row)
     return true;
 }
 
-void bx_repair_all(struct CBoxliteRuntime *rt)
+unsigned bx_repair_all(struct CBoxliteRuntime *rt)
 {
     struct bx_box_row *rows = NULL;
+    unsigned repaired = 0;
     size_t n = 0, i;
 
     if (bx_store_box_list(rt->store, &rows, &n, NULL) < 0)
-        return; /* what is wrong with the store, the next call tells */
+        return 0; /* what is wrong with the store, the next call tells */
     for (i = 0; i < n; i++)
-        bx_repair_row(rt, &rows[i]);
+        repaired += bx_repair_row(rt, &rows[i]);
     bx_box_rows_free(rows, n);
+    return repaired;
 }
 
-static void clean_one(struct CBoxliteRuntime *rt, const char *name)
+static bool clean_one(struct CBoxliteRuntime *rt, const char *name)
 {
     bx_cleanup_close int fd = -1;
     struct stat st;
 
     if (fstatat(rt->tmp_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
         st.st_mtime + TMP_AGE_S > bx_realtime() / BX_SEC)
-        return;
+        return false;
     if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)) {
         fd = openat(rt->tmp_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
         if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0)
-            return; /* its maker lives */
+            return false; /* its maker lives */
     }
-    (void)bx_rm_rf(rt->tmp_fd, name); /* garbage: the next program tries again */
+    return bx_rm_rf(rt->tmp_fd, name) == 0; /* garbage: if it stays, the next program tries again */
 }
 
-void bx_clean_tmp(struct CBoxliteRuntime *rt)
+unsigned bx_clean_tmp(struct CBoxliteRuntime *rt)
 {
     int fd = openat(rt->tmp_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     struct dirent *d;
     DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    unsigned cleaned = 0;
 
     if (!dir) {
         bx_close(fd);
-        return;
+        return 0;
     }
     while ((d = readdir(dir)))
         if (!bx_streq(d->d_name, ".") && !bx_streq(d->d_name, ".."))
-            clean_one(rt, d->d_name);
+            cleaned += clean_one(rt, d->d_name);
     closedir(dir);
+    return cleaned;
 }
 
 /* ---- a box of this runtime ---- */

@@ -77,6 +77,8 @@ int main(int argc, char **argv)
         return shim_probe(&plan);
     case BX_SHIM_TEMPLATE:
         return shim_template(&plan);
+    case BX_SHIM_CHECK:
+        return shim_check(&plan);
     case BX_SHIM_BOX:
         open_log(&plan);
         return box_run(&plan);

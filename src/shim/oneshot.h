@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* oneshot.h - what boxlite-shim does besides running a box. Both answer on plan->fd and give the exit status.
- */
+/* oneshot.h - what boxlite-shim does besides running a box. All answer on plan->fd and give the exit status. */
 #ifndef BX_SHIM_ONESHOT_H
 #define BX_SHIM_ONESHOT_H
 
@@ -10,5 +9,7 @@
 int shim_probe(const struct bx_shim_plan *plan);
 /* Makes the template unless it is there already. Waits while another one makes it. */
 int shim_template(const struct bx_shim_plan *plan);
+/* check.c: what a jail gets here, and whether a box's file system is sound. */
+int shim_check(const struct bx_shim_plan *plan);
 
 #endif

@@ -229,6 +229,32 @@ struct bx_store *bx_store_close(struct bx_store *s)
     return NULL;
 }
 
+int bx_store_check(struct bx_store *s, void (*fn)(void *ud, const char *complaint), void *ud, struct bx_err *err)
+{
+    sqlite3_stmt *st = NULL;
+    int rc, n = 0;
+
+    if (sqlite3_prepare_v2(s->db, "PRAGMA integrity_check(20)", -1, &st, NULL) != SQLITE_OK)
+        return store_fail(s, err, "check");
+    while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
+        const char *text = (const char *)sqlite3_column_text(st, 0);
+
+        if (bx_streq(text, "ok"))
+            continue;
+        n++;
+        fn(ud, text ? text : "");
+    }
+    if (rc != SQLITE_DONE)
+        n = store_fail(s, err, "check");
+    sqlite3_finalize(st);
+    return n;
+}
+
+int bx_store_reindex(struct bx_store *s, struct bx_err *err)
+{
+    return exec_sql(s, "REINDEX", "make the indexes anew", err);
+}
+
 int bx_store_begin(struct bx_store *s, struct bx_err *err)
 {
     return exec_sql(s, "BEGIN IMMEDIATE", "begin", err);

@@ -22,6 +22,11 @@ int bx_store_open(const char *home, struct bx_store **ret, struct bx_err *err);
 struct bx_store *bx_store_close(struct bx_store *s);
 BX_DEFINE_CLEANUP(struct bx_store *, bx_store_close)
 
+/* Is the file sound? Calls fn with each complaint of SQLite's integrity check, at most 20. How many, or negative. Reads all of it. */
+int bx_store_check(struct bx_store *s, void (*fn)(void *ud, const char *complaint), void *ud, struct bx_err *err);
+/* Makes the indexes anew: what mends the complaints that are about them. */
+int bx_store_reindex(struct bx_store *s, struct bx_err *err);
+
 /* Several calls as one transaction, which has the database for writing from the start: what is read in it stays true until its end.
  * A commit that fails has rolled back. */
 int bx_store_begin(struct bx_store *s, struct bx_err *err);

@@ -59,6 +59,9 @@ CHECK(socket_address, offsetof(BoxliteSocketAddress, host) == 8 && offsetof(Boxl
 CHECK(process, offsetof(CBoxProcess, parent) == 12 && offsetof(CBoxProcess, state) == 20 && offsetof(CBoxProcess, cpu_us) == 32 &&
                    offsetof(CBoxProcess, name) == 56 && sizeof(CBoxProcess) == 72 && offsetof(CBoxProcessList, items) == 8 &&
                    offsetof(CBoxProcessList, left_out) == 20 && sizeof(CBoxProcessList) == 24);
+CHECK(doctor, offsetof(CDoctorFinding, check) == 16 && offsetof(CDoctorFinding, remedy) == 40 && sizeof(CDoctorFinding) == 48 &&
+                  offsetof(CDoctorReport, items) == 8 && offsetof(CDoctorReport, problems) == 20 && sizeof(CDoctorReport) == 32 &&
+                  sizeof(BoxliteDoctorOptions) == 16 && sizeof(BoxliteFindingState) == 4);
 CHECK(enums, sizeof(BoxliteErrorCode) == 4 && sizeof(BoxliteNetworkMode) == 4 && sizeof(BoxlitePortProtocol) == 4 &&
                  sizeof(BoxliteRegistryTransport) == 4 && sizeof(BoxlitePullState) == 4 &&
                  sizeof(BoxliteFileType) == 4);
@@ -81,6 +84,7 @@ int main(void)
     INITIALIZED(BoxliteLogOptions, BOXLITE_LOG_OPTIONS_INIT);
     INITIALIZED(BoxliteImageWarm, BOXLITE_IMAGE_WARM_INIT);
     INITIALIZED(BoxliteImageImport, BOXLITE_IMAGE_IMPORT_INIT);
+    INITIALIZED(BoxliteDoctorOptions, BOXLITE_DOCTOR_OPTIONS_INIT);
     INITIALIZED(BoxliteImagePrune, BOXLITE_IMAGE_PRUNE_INIT);
     return boxlite_version() ? 0 : 1;
 }

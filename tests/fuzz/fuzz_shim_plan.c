@@ -21,8 +21,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void check_plan(const struct bx_shim_plan *p)
 {
-    bx_assert(p->kind >= BX_SHIM_BOX && p->kind <= BX_SHIM_PROBE && p->fd >= 0);
-    if (p->kind == BX_SHIM_PROBE)
+    bx_assert(p->kind >= BX_SHIM_BOX && p->kind <= BX_SHIM_CHECK && p->fd >= 0);
+    if (p->kind == BX_SHIM_CHECK)
+        bx_assert(!p->check_disk || (p->check_disk[0] == '/' && p->check_scratch[0] == '/' && p->base_disk[0] == '/'));
+    if (p->kind >= BX_SHIM_PROBE)
         return;
     bx_assert(p->cpus >= 1 && p->cpus <= BX_CPUS_MAX && p->memory_mib >= BX_MEMORY_MIN_MIB && p->memory_mib <= BX_MEMORY_MAX_MIB);
     bx_assert(p->qemu[0] == '/' && p->kernel[0] == '/' && p->initramfs[0] == '/' && p->hook[0] == '/' && p->templates_dir[0] == '/');

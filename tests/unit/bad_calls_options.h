@@ -97,6 +97,15 @@ ROW(boxlite_runtime_info)
     BAD(boxlite_runtime_info(b->rt, NULL, NULL, E));
     STALE(boxlite_runtime_info(b->closed, no_info, NULL, E));
 }
+ROW(boxlite_runtime_doctor)
+{
+    const BoxliteDoctorOptions none = {0};
+
+    BAD(boxlite_runtime_doctor(NULL, NULL, no_report, NULL, E));
+    BAD(boxlite_runtime_doctor(b->rt, NULL, NULL, NULL, E));
+    BAD(boxlite_runtime_doctor(b->rt, &none, no_report, NULL, E));
+    STALE(boxlite_runtime_doctor(b->closed, NULL, no_report, NULL, E));
+}
 ROW(boxlite_runtime_metrics)
 {
     BAD(boxlite_runtime_metrics(NULL, no_runtime_metrics, NULL, E));

@@ -132,6 +132,7 @@ static const struct {
     R(boxlite_remove),
     R(boxlite_restart_box),
     R(boxlite_result_free),
+    R(boxlite_runtime_doctor),
     R(boxlite_runtime_drain),
     R(boxlite_runtime_fd),
     R(boxlite_runtime_free),

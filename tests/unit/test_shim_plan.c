@@ -108,6 +108,54 @@ static void the_other_kinds_carry_only_their_fields(void **state)
     assert_string_equal(bx_buf_str(&out), "{\"version\":1,\"kind\":\"probe\",\"fd\":3}");
 }
 
+static void a_check_names_all_of_a_disk_or_nothing(void **state)
+{
+    struct bx_shim_plan p = BX_SHIM_PLAN_INIT;
+    bx_cleanup_buf struct bx_buf out = BX_BUF_INIT(65536);
+    bx_cleanup_shim_plan struct bx_shim_plan q = BX_SHIM_PLAN_INIT;
+    struct bx_err err = BX_ERR_INIT;
+
+    p.kind = BX_SHIM_CHECK;
+    p.fd = 4;
+    assert_int_equal(bx_shim_plan_write(&p, &out, NULL), 0);
+    assert_string_equal(bx_buf_str(&out), "{\"version\":1,\"kind\":\"check\",\"fd\":4}");
+    p.check_disk = S("/home/disk.qcow2");
+    p.base_disk = S("/home/base.ext4");
+    bx_buf_clear(&out);
+    assert_int_equal(bx_shim_plan_write(&p, &out, &err), -BX_EINVALID);
+    assert_non_null(strstr(err.msg, "come together"));
+    p.check_scratch = S("/home/tmp/scratch");
+    bx_buf_clear(&out);
+    assert_int_equal(bx_shim_plan_write(&p, &out, &err), 0);
+    assert_int_equal(bx_shim_plan_parse(bx_buf_str(&out), bx_buf_len(&out), &q, NULL), 0);
+    assert_string_equal(q.check_scratch, "/home/tmp/scratch");
+}
+
+static void a_checks_answer_comes_back(void **state)
+{
+    char jail[64], output[64], text[512];
+    struct bx_err err = BX_ERR_INIT, why = BX_ERR_INIT;
+    int p[2], status = 0;
+    ssize_t n;
+
+    assert_int_equal(pipe(p), 0);
+    assert_int_equal(bx_shim_check_write(p[1], "pid_ns root", 4, "damaged"), 0);
+    n = read(p[0], text, sizeof(text));
+    assert_int_equal(bx_shim_check_parse(text, (size_t)n, jail, sizeof(jail), &status, output, sizeof(output), &err), 0);
+    assert_string_equal(jail, "pid_ns root");
+    assert_string_equal(output, "damaged");
+    assert_int_equal(status, 4);
+    assert_true(bx_shim_check_parse(text, (size_t)n, jail, 5, &status, output, sizeof(output), &err) < 0); /* too long */
+    bx_fail(&why, BX_ESTORAGE, 0, "no room");
+    assert_int_equal(bx_shim_error_write(p[1], &why), 0);
+    n = read(p[0], text, sizeof(text));
+    assert_int_equal(bx_shim_check_parse(text, (size_t)n, jail, sizeof(jail), &status, output, sizeof(output), &err), -BX_ESTORAGE);
+    assert_string_equal(err.msg, "no room");
+    assert_true(bx_shim_check_parse("", 0, jail, sizeof(jail), &status, output, sizeof(output), &err) < 0);
+    close(p[0]);
+    close(p[1]);
+}
+
 static void refuse_plan(const char *text, const char *needle)
 {
     struct bx_shim_plan q = BX_SHIM_PLAN_INIT;
@@ -198,6 +246,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_plan_survives_writing_and_reading),
         cmocka_unit_test(the_other_kinds_carry_only_their_fields),
+        cmocka_unit_test(a_check_names_all_of_a_disk_or_nothing),
+        cmocka_unit_test(a_checks_answer_comes_back),
         cmocka_unit_test(wrong_plans_are_refused_by_name),
         cmocka_unit_test(an_error_comes_back_as_it_was),
         cmocka_unit_test(the_exit_record_comes_back_as_it_was),
