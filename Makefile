@@ -8,14 +8,14 @@ MESON_FLAGS ?=
 # Recipes that several programs of ninja would fight over stay with ninja; make itself runs in order.
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all help setup run image test bench fuzz lint install clean
+.PHONY: all help setup run image test bench soak-images fuzz lint install clean
 .DEFAULT_GOAL := all
 
 all: $(BUILD)/build.ninja  ## build everything: build/boxlite, its companions, the guest's kernel and initramfs
 	@ninja -C $(BUILD)
 
 help:  ## list the targets
-	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 22
 	@echo "  BUILD=DIR builds there instead of in build/; MESON_FLAGS=... is for the first configuration."
 
 setup:  ## install the Debian packages that are missing (with sudo when not root)
@@ -33,6 +33,9 @@ test: all  ## unit, wire, jail and VM suites, the rules of the house, the fuzzer
 bench: all $(BUILD)/image/index.json  ## measure, beside other ways to run a command; table and build/bench.json
 	@ninja -C $(BUILD) --quiet bxbench tests/images/walk
 	@python3 bench/bench.py --build $(BUILD) --image $(BUILD)/image
+
+soak-images: all  ## images for long: 200 processes killed at random moments, and an image of 5 GB (30 GB of disk)
+	@BOXLITE_TEST_KILL_ROUNDS=200 BOXLITE_TEST_IMAGE_GB=5 meson test -C $(BUILD) -t 5 --print-errorlogs images-kills images-large
 
 FUZZ_SECONDS ?= 60
 fuzz:  ## run each fuzzer with libFuzzer, FUZZ_SECONDS each (60)

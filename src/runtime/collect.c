@@ -453,9 +453,12 @@ static int take_entries(struct collect *c, int dirfd, const char *dir, wanted_fn
     return r < 0 ? r : 0;
 }
 
+/* What has a blob's name is unfinished, and the next pull goes on with it. Anything else was to be a manifest: nobody does. */
 static bool partial_is_stale(struct collect *c, int fd, const char *name, int *ret_lock)
 {
-    return stale(fd, name, c->plan.all ? 0 : PARTIAL_AGE_S, ret_lock);
+    int64_t age = strlen(name) == 64 ? PARTIAL_AGE_S : STALE_AGE_S;
+
+    return stale(fd, name, c->plan.all ? 0 : age, ret_lock);
 }
 
 static int take_blobs(struct collect *c, const struct bx_census *s, bool leased, struct bx_err *err)

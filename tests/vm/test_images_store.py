@@ -381,9 +381,10 @@ def test_what_killed_programs_left_is_taken_and_what_live_ones_hold_is_not(home)
         return path
 
     take = [leave(os.path.join(tmp, "gc-abc"), 0, tree=True), leave(os.path.join(partial, "a" * 64), 2 * DAY),
+            leave(os.path.join(partial, "manifest.abc.tmp"), 700),
             leave(os.path.join(made, ".x.new"), 0, tree=True), leave(os.path.join(made, ".x.abc.old"), 0, tree=True)]
     keep = [leave(os.path.join(tmp, "young"), 0), leave(os.path.join(tmp, "gc-held"), 0, hold=True, tree=True),
-            leave(os.path.join(partial, "b" * 64), 3600), leave(os.path.join(partial, "c" * 64), 2 * DAY, hold=True),
+            leave(os.path.join(partial, "b" * 64), 3600), leave(os.path.join(partial, "manifest.def.tmp"), 60), leave(os.path.join(partial, "c" * 64), 2 * DAY, hold=True),
             leave(os.path.join(made, ".y.new"), 0, tree=True)]
     held.append(os.open(os.path.join(made, ".y.lock"), os.O_RDWR | os.O_CREAT))
     os.rename(os.path.join(made, ".y.lock"), os.path.join(made, "y.lock"))
