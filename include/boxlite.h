@@ -761,7 +761,7 @@ BOXLITE_API BoxliteErrorCode boxlite_box_metrics(CBoxHandle *box, CBoxMetricsCb 
 /*
  * Answers when the box does not run, at once when it does not run now: with the exit code of its main process, 0 when it has
  * none. Any number of waits may be posted; a restart ends them. The handle stays good. A box that failed is answered with Engine, and why.
- * Errors: NotFound (it was removed by another program). Extension.
+ * Errors: NotFound, InvalidState (it was removed, or started again, by another program). Extension.
  */
 BOXLITE_API BoxliteErrorCode boxlite_box_wait(CBoxHandle *box, CBoxWaitCb cb, void *user_data,
                                               CBoxliteError *out_error);

@@ -64,6 +64,7 @@ struct bx_box {
     struct bx_op_list wait_ops;    /* who waits for its end (wait.c) ... */
     int wait_fd;                   /* ... by its supervisor, where that is another program's; else -1 */
     struct bx_source *wait_source;
+    struct bx_lock_wait *wait_lock; /* its end is being settled by another program */
     int restart_fd; /* start.lock, from when it is told to stop until settle.c has it; -1: not ours */
     struct CExecutionHandle *execs; /* each holds a reference */
     struct bx_files *files;         /* work on its files, in the order in which it was asked for; likewise */

@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "runtime/job.h"
 #include "runtime/live.h"
 
 static void answer(struct bx_op *op, const struct bx_box_row *row, const struct bx_err *err)
@@ -33,6 +34,7 @@ static void answer_all(struct bx_box *b, const struct bx_box_row *row, const str
 
     b->wait_source = bx_source_remove(b->wait_source);
     b->wait_fd = bx_close(b->wait_fd);
+    b->wait_lock = bx_lock_wait_free(b->wait_lock);
     while ((op = bx_op_list_take(&b->wait_ops)))
         answer(op, row, err);
 }
@@ -57,19 +59,45 @@ static bool read_row(struct bx_box *b, struct bx_box_row *ret)
     return r >= 0;
 }
 
+/* Whoever was at work on the box has done it. If it runs, they have started it again, and nobody can tell any more how it ended. */
+static void on_settled(void *ud, int fd, const struct bx_err *err)
+{
+    struct bx_box *b = ud;
+    struct bx_box_row row = {0};
+    struct bx_err again = BX_ERR_INIT;
+
+    b->wait_lock = NULL;
+    bx_close(fd);
+    bx_box_ref(b);
+    if (fd < 0) {
+        answer_all(b, NULL, err);
+    } else if (read_row(b, &row)) {
+        if (bx_state_active(row.state))
+            bx_fail(&again, BX_ESTATE, 0, "box %s was started again by another program", row.name ? row.name : row.id);
+        answer_all(b, &row, again.code ? &again : NULL);
+    }
+    bx_box_row_done(&row);
+    bx_box_unref(b);
+}
+
 static void on_gone(struct bx_source *s, int fd, uint32_t events, void *ud)
 {
     struct bx_box *b = ud;
     struct bx_box_row row = {0};
+    struct bx_err err;
 
     (void)s, (void)fd, (void)events;
     b->wait_source = bx_source_remove(b->wait_source);
     b->wait_fd = bx_close(b->wait_fd);
     bx_box_ref(b);
-    if (b->phase != BX_PHASE_IDLE)
-        ; /* settle.c is at it, or a start that will tell */
-    else if (read_row(b, &row))
-        answer_all(b, &row, NULL);
+    if (b->phase == BX_PHASE_IDLE && read_row(b, &row)) { /* else settle.c is at it, or a start that will tell */
+        if (!bx_state_active(row.state)) {
+            answer_all(b, &row, NULL);
+        } else if (bx_box_dir(b, &err) < 0 || !(b->wait_lock = bx_lock_wait(b->rt, b->dir_fd, "start.lock",
+                                                                           bx_now() + b->rt->start_timeout_ns, on_settled, b, &err))) {
+            answer_all(b, NULL, &err);
+        }
+    }
     bx_box_row_done(&row);
     bx_box_unref(b);
 }
@@ -78,7 +106,7 @@ static void on_gone(struct bx_source *s, int fd, uint32_t events, void *ud)
  * was taken hold of, was true of this process. */
 static int watch(struct bx_box *b, int pid, struct bx_err *err)
 {
-    if (b->wait_source)
+    if (b->wait_source || b->wait_lock)
         return 0;
     b->wait_fd = (int)syscall(SYS_pidfd_open, pid, 0);
     if (b->wait_fd < 0 && errno == ESRCH)

@@ -27,7 +27,7 @@
 static const char script[] = "PATH=/usr/sbin:/usr/bin:/sbin:/bin\n"
                              "tool=$(command -v qemu-img) && tool=$(command -v e2fsck) || exit 101\n"
                              "qemu-img convert -q -O raw \"$1\" \"$2\" || exit 100\n"
-                             "e2fsck -y -E journal_only \"$2\"\n"
+                             "e2fsck -p -E journal_only \"$2\"\n" /* the journal, and nothing else: what is damaged shall be seen */
                              "e2fsck -f -n \"$2\"\n";
 
 struct check {
