@@ -45,7 +45,11 @@ class Runner:
     # --- requests and answers ---
 
     def more(self):
-        data = os.read(self.requests, 1 << 20)
+        try:
+            data = os.read(self.requests, 1 << 20)
+        except BlockingIOError:  # the code made it so
+            select.select([self.requests], [], [])
+            return
         if not data:
             os._exit(0)
         self.pending += data
@@ -66,7 +70,7 @@ class Runner:
         while data:
             try:
                 data = data[os.write(fd, data):]
-            except BlockingIOError:  # the code made the stream so
+            except BlockingIOError:
                 select.select([], [fd], [])
 
     def answer(self, nonce, document):

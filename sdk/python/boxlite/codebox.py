@@ -95,7 +95,7 @@ class _Part:
                 break
             self.output(buffer[:at])
             self.answer += buffer[at + self.head:at + self.head + size]
-            self.ended = buffer[at + self.head - 9:at + self.head - 8] == b"e" or len(self.answer) > ANSWER_MAX
+            self.ended = buffer[at + self.head - 9:at + self.head - 8] == b"e" or len(self.answer) >= ANSWER_MAX
             buffer = buffer[at + self.head + size:]
         self._buffer = buffer
         if self.ended:

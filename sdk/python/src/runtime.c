@@ -97,6 +97,8 @@ static void close_library(struct runtime *r)
     bxpy_commands_closed(r);
     boxlite_runtime_free(r->rt);
     r->rt = NULL;
+    close(r->wake_fd);
+    r->wake_fd = -1;
 }
 
 static void fail_calls(struct runtime *r)
