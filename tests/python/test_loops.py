@@ -98,7 +98,7 @@ def test_loops_and_runtimes_leave_no_descriptor(world):
         return found
 
     async def in_one_loop():
-        for _ in range(5):
+        for _ in range(3):
             own = boxlite.Boxlite(boxlite.Options(home_dir=world.home.path))
             await own.list_info()
             ref = weakref.ref(own._pump)
@@ -109,7 +109,7 @@ def test_loops_and_runtimes_leave_no_descriptor(world):
     asyncio.run(work())
     asyncio.run(in_one_loop())
     before = descriptors()
-    for _ in range(5):
+    for _ in range(3):
         asyncio.run(work())
         asyncio.run(in_one_loop())
         with boxlite.Boxlite(boxlite.Options(home_dir=world.home.path)) as own:
