@@ -41,6 +41,8 @@ FUZZ_SECONDS ?= 60
 fuzz:  ## run each fuzzer with libFuzzer, FUZZ_SECONDS each (60)
 	@tools/fuzz $(BUILD)/fuzz $(FUZZ_SECONDS)
 
+python: all  ## the Python package, for PYTHONPATH: build/python
+
 lint:  ## clang-tidy, cppcheck, codespell
 	@tools/lint $(BUILD)/lint
 
