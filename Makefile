@@ -8,7 +8,7 @@ MESON_FLAGS ?=
 # Recipes that several programs of ninja would fight over stay with ninja; make itself runs in order.
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all help setup run image test bench soak-images fuzz lint install clean
+.PHONY: all help setup run image python test bench soak-images fuzz lint install clean
 .DEFAULT_GOAL := all
 
 all: $(BUILD)/build.ninja  ## build everything: build/boxlite, its companions, the guest's kernel and initramfs
