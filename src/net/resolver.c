@@ -13,7 +13,7 @@
 #include "base/str.h"
 
 #define DNS_PORT   53
-#define TRIES      4
+#define TRIES      3
 #define TRY_NS     (2 * BX_SEC)
 #define TTL_MIN    1
 #define TTL_MAX    3600
