@@ -55,7 +55,8 @@ int main(int argc, char **argv)
     wait_for(&resized.done);
     type(shell, "stty size\n");
     expect("40 120");
-    type(shell, "echo rea''dy; cat\n"); /* what the shell shows of it while it is typed is not "ready" */
+    /* What the shell shows of it while it is typed is not "ready"; who says that is in the foreground already. */
+    type(shell, "sh -c 'echo rea\"\"dy; exec cat'\n");
     expect("ready");
     type(shell, "\003"); /* Ctrl-C: the terminal signals what is in the foreground */
     type(shell, "echo al''ive\n");
