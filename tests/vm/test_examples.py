@@ -56,7 +56,7 @@ def test_the_example_stream(home):
 
 
 def test_the_example_tty(home):
-    same(example(home, "tty"), 'the terminal shows "24 80"', 'the terminal shows "40 120"', 'the terminal shows "ready"',
+    same(example(home, "tty"), 'the terminal shows "24 80"', 'the terminal shows "40 120"', 'the terminal shows "ready"', 'the terminal shows "# "',
          'the terminal shows "alive"', "exit code 5")
 
 
