@@ -20,8 +20,8 @@
 /* Is `text` one of the names with '|' between? */
 static bool names_have(const char *names, const char *text)
 {
-    size_t len = strlen(text);
-    for (const char *p = names; p && *p; p += strcspn(p, "|"), p += *p == '|') {
+    size_t len = text ? strlen(text) : 0;
+    for (const char *p = len ? names : NULL; p && *p; p += strcspn(p, "|"), p += *p == '|') {
         if (strcspn(p, "|") == len && memcmp(p, text, len) == 0)
             return true;
     }

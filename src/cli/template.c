@@ -302,7 +302,7 @@ static int branch(struct run *r, const struct bx_value *dot, bool take, enum sto
 static int condition(struct run *r, const struct bx_value *dot, bool with)
 {
     struct bx_value v = {.kind = BX_VALUE_NIL};
-    enum stop stop;
+    enum stop stop = STOP_EOF;
     bool done, yes;
     int e = pipeline(r, dot, &v);
 
@@ -339,7 +339,7 @@ static int loop(struct run *r, const struct bx_value *dot)
 {
     struct bx_value v = {.kind = BX_VALUE_NIL}, item;
     const char *body;
-    enum stop stop;
+    enum stop stop = STOP_EOF;
     size_t n = 0;
     int e = pipeline(r, dot, &v);
 
@@ -455,7 +455,7 @@ int bx_template_run(const char *template, const struct bx_json *value, struct bx
 {
     struct bx_err ignored;
     struct run r = {.text = template, .p = template, .out = out, .err = err ? err : &ignored};
-    enum stop stop;
+    enum stop stop = STOP_EOF;
     int e;
 
     bx_value_of(value, &r.root);
