@@ -110,7 +110,7 @@ static bool add_process(int proc, const char *number, uint64_t uptime_ms, struct
     started_ms = p.started * 1000 / hz;
     bx_str_printable(name, sizeof(name), p.name, strlen(p.name));
     bx_buf_addf(out, "%s %u %u %c %u %llu %llu %llu\t%s\t", number, p.parent, user_of(dir), p.state, p.threads,
-                (unsigned long long)(p.ticks * 1000000 / hz), (unsigned long long)(p.pages * page),
+                (unsigned long long)p.ticks * 1000000 / hz, (unsigned long long)p.pages * page,
                 (unsigned long long)(uptime_ms > started_ms ? uptime_ms - started_ms : 0), name);
     add_command(dir, out);
     bx_buf_addstr(out, "\n");
