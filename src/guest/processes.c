@@ -84,7 +84,7 @@ static unsigned user_of(int dir)
 
 static void add_command(int dir, struct bx_buf *out)
 {
-    char raw[COMMAND_MAX + 1], text[4 * COMMAND_MAX + 1];
+    char raw[COMMAND_MAX + 1] = "", text[4 * COMMAND_MAX + 1];
     ssize_t n = read_some(dir, "cmdline", raw, sizeof(raw));
 
     while (n > 0 && raw[n - 1] == '\0')
