@@ -394,7 +394,7 @@ BOXLITE_API const char *boxlite_version(void);
 /* Does this library have the named part? Names are added, never removed; unknown names give 0. Extension.
  * 0.1.0: "runtime_fd", "exec_post", "attach", "stdin_writable", "image_load", "image_store", "image_save", "image_pull", "image_warm",
  * "info", "engine", "progress", "pull_progress", "metrics", "restart", "image_import", "rootfs_path", "security",
- * "exec_limits", "output_pause", "files", "wait", "processes", "doctor", "logs". */
+ * "exec_limits", "output_pause", "files", "wait", "processes", "doctor", "logs", "events". */
 BOXLITE_API int boxlite_has_feature(const char *name);
 
 /*
@@ -494,6 +494,52 @@ BOXLITE_API BoxliteErrorCode boxlite_runtime_on_progress(CBoxliteRuntime *runtim
  * callback for each runtime; NULL ends it. Extension. */
 BOXLITE_API BoxliteErrorCode boxlite_runtime_on_pull_progress(CBoxliteRuntime *runtime, CPullProgressCb cb,
                                                               void *user_data, CBoxliteError *out_error);
+
+/* What has happened. Strings are borrowed and never NULL; "" says nothing. Fields are only ever appended. Extension. */
+typedef struct CBoxliteEvent {
+    size_t size;
+    int64_t time_ns; /* unix time */
+    /*
+     * box.created, box.started, box.stopped, box.failed, box.removed, box.paused, box.resumed
+     * box.health     its health check has come to another result: `health` is starting, healthy or unhealthy
+     * box.oom        a command of it was killed for want of memory (execution_id: which; "main" is the main process)
+     * exec.started, exec.ended
+     * image.pulled, image.loaded, image.imported, image.tagged, image.removed
+     * events.current of boxlite_runtime_on_event_since: what had happened before the call has been told
+     * events.lost    the program was too slow, and events that it has not seen are gone
+     * Others may be added.
+     */
+    const char *type;
+    const char *box_id;
+    const char *box_name;
+    const char *image;        /* the box's, or the one that it is about */
+    const char *execution_id;
+    const char *program;      /* of a command: its first word */
+    const char *health;
+    const char *message;      /* why, for a person */
+    int32_t has_exit_code;
+    int32_t exit_code;        /* of the command, or of the box's main process */
+    int32_t oom;              /* exec.ended: it, or a process of it, was killed for want of memory */
+    int32_t reserved;
+} CBoxliteEvent;
+
+/* `event` is borrowed. */
+typedef void (*CRuntimeEventCb)(const CBoxliteEvent *event, void *user_data);
+
+/*
+ * Calls `cb` for everything that happens in this home from now on, whichever program does it, this one too. One callback
+ * for each runtime; NULL ends it. Extension.
+ *
+ * Commands that are started with boxlite_box_exec and the like are told of, with their first word, not the main process:
+ * its start is the box's. The home keeps the last 3 to 4 MiB of events. Errors: ResourceExhausted (the user's limits of
+ * inotify), Stopped.
+ */
+BOXLITE_API BoxliteErrorCode boxlite_runtime_on_event(CBoxliteRuntime *runtime, CRuntimeEventCb cb, void *user_data,
+                                                      CBoxliteError *out_error);
+/* The same from a time on (unix time in ms, 0: all that is kept): first what has happened, then events.current, then what
+ * happens. Extension. */
+BOXLITE_API BoxliteErrorCode boxlite_runtime_on_event_since(CBoxliteRuntime *runtime, int64_t since_ms, CRuntimeEventCb cb,
+                                                            void *user_data, CBoxliteError *out_error);
 
 /* The value of a fact, NULL when there is none of that name. Borrowed until boxlite_info_free. Extension. */
 BOXLITE_API const char *boxlite_info_get(const CBoxliteInfo *info, const char *key);
@@ -596,6 +642,27 @@ BOXLITE_API void boxlite_options_set_stdin_open(CBoxliteOptions *options, int en
  * its jail: see the threat model. boxlite_box_engine says which engine a box has.
  */
 BOXLITE_API void boxlite_options_set_engine(CBoxliteOptions *options, const char *engine);
+
+/* How the health of a box is checked. Set `size`; zero means default. Extension. */
+typedef struct BoxliteHealthCheck {
+    size_t size;             /* sizeof(BoxliteHealthCheck) */
+    const char *const *cmd;  /* what is run in the box: 0 is healthy; NULL: whether the box's agent answers */
+    int64_t interval_ms;     /* from the start, and from one check to the next, 100 to a day; 30 s */
+    int64_t timeout_ms;      /* of a check, which then counts as failed, 100 to a day; 10 s */
+    int64_t start_period_ms; /* after the start in which failures do not count, up to a day; 60 s; less than 0: none */
+    int64_t retries;         /* failures in a row that make it unhealthy, 1 to 1000; 3 */
+    int32_t cmd_count;
+    int32_t reserved;
+} BoxliteHealthCheck;
+/* clang-format off */
+#define BOXLITE_HEALTH_CHECK_INIT { sizeof(BoxliteHealthCheck), NULL, 0, 0, 0, 0, 0, 0 }
+/* clang-format on */
+
+/* Has the box's health checked while it runs, by its supervisor, whichever programs there are. NULL: not (default). What it
+ * says is in boxlite_box_details, its changes are events (boxlite_runtime_on_event). Nothing else is done about a box that
+ * is not healthy. Errors: InvalidArgument, naming the field. Extension. */
+BOXLITE_API BoxliteErrorCode boxlite_options_set_health_check(CBoxliteOptions *options, const BoxliteHealthCheck *check,
+                                                              CBoxliteError *out_error);
 
 /* Takes a copy of the advanced options (below). */
 BOXLITE_API void boxlite_options_set_advanced(CBoxliteOptions *options, const CAdvancedBoxOptions *advanced);
@@ -748,7 +815,9 @@ BOXLITE_API BoxliteErrorCode boxlite_list_info(CBoxliteRuntime *runtime, CBoxInf
  * stage_box_spawn_us and stage_container_init_us; and as the machine's kernel counts them, of all its commands and what they
  * left behind, guest_memory_bytes, guest_memory_max, guest_cpu_us, guest_processes. Of a box with a network also
  * network_bytes_sent, network_bytes_received, network_connections (now), network_connections_total, network_refused (by its
- * rules) and network_failed.
+ * rules) and network_failed. Of a box with a health check: health_cmd (a JSON array), health_interval_ms, health_timeout_ms,
+ * health_start_period_ms, health_retries; while it runs also health (starting, healthy or unhealthy), health_failures (in a
+ * row), health_checked_at_ms, health_output (of the last check).
  */
 BOXLITE_API BoxliteErrorCode boxlite_box_details(CBoxHandle *box, CBoxliteInfoCb cb, void *user_data,
                                                  CBoxliteError *out_error);

@@ -196,6 +196,7 @@ int bx_verb_create(int argc, char **argv);
 int bx_verb_cp(int argc, char **argv);
 int bx_verb_exec(int argc, char **argv);
 int bx_verb_logs(int argc, char **argv);
+int bx_verb_events(int argc, char **argv);
 int bx_verb_ps(int argc, char **argv);
 int bx_verb_start(int argc, char **argv);
 int bx_verb_stop(int argc, char **argv);
@@ -240,6 +241,30 @@ struct bx_network_opts {
 /* Sets them; 0, or the exit code of a mistake that was told. */
 int bx_cli_network(CBoxliteOptions *options, const char *verb, const struct bx_network_opts *o);
 void bx_network_opts_done(struct bx_network_opts *o);
+
+/* --- health.c: is a box well */
+
+struct bx_health_opts {
+    const char *cmd;
+    bool agent;
+    int64_t interval, timeout, start_period, retries; /* ns; start_period less than 0: not given */
+};
+
+#define BX_HEALTH_OPTS(o)                                                                                             \
+    BX_OPT_GROUP("Is it well"),                                                                                       \
+        BX_OPT_STRING(0, "health-cmd", &(o).cmd, "COMMAND", "run this in the box's shell again and again; 0 is healthy"), \
+        BX_OPT_FLAG(0, "health-agent", &(o).agent, "or see whether the box's agent answers"),                         \
+        BX_OPT_CALL(0, "health-interval", &(o).interval, bx_duration_parse, "TIME", "from one check to the next (30s)"), \
+        BX_OPT_CALL(0, "health-timeout", &(o).timeout, bx_duration_parse, "TIME", "a check that takes longer has failed (10s)"), \
+        BX_OPT_INT(0, "health-retries", &(o).retries, 1, 1000, "N", "failures in a row that make it unhealthy (3)"),  \
+        BX_OPT_CALL(0, "health-start-period", &(o).start_period, bx_duration_parse, "TIME",                           \
+                    "after the start, in which failures do not count (60s)")
+#define BX_HEALTH_OPTS_INIT ((struct bx_health_opts){ .start_period = -1 })
+
+/* A length of time, for BX_OPT_CALL; target is an int64_t: ns. */
+int bx_duration_parse(void *target, const char *value, struct bx_err *err);
+/* Sets it; 0, or the exit code of a mistake that was told. */
+int bx_cli_health(CBoxliteOptions *options, const char *verb, const struct bx_health_opts *o);
 
 /* --- security.c: what a box's commands may do and take */
 

@@ -45,6 +45,21 @@ static void write_bool(struct bx_jw *w, const char *key, const CBoxliteInfo *d, 
 
 /* --- parts --- */
 
+/* Of a box that runs and has a health check. */
+static void write_health(struct bx_jw *w, const CBoxliteInfo *d)
+{
+    if (!boxlite_info_get(d, "health")) {
+        bx_jw_null(w, "Health");
+        return;
+    }
+    bx_jw_obj(w, "Health");
+    bx_jw_str(w, "Status", boxlite_info_get(d, "health"));
+    bx_jw_i64(w, "FailingStreak", number(d, "health_failures"));
+    write_time(w, "CheckedAt", d, "health_checked_at_ms");
+    bx_jw_str(w, "Output", boxlite_info_get(d, "health_output"));
+    bx_jw_end(w);
+}
+
 static void write_state(struct bx_jw *w, const CBoxInfo *b, const CBoxliteInfo *d, const char *status)
 {
     int64_t code = 0;
@@ -59,6 +74,7 @@ static void write_state(struct bx_jw *w, const CBoxInfo *b, const CBoxliteInfo *
     write_time(w, "StartedAt", d, "started_at_ms");
     write_time(w, "FinishedAt", d, "stopped_at_ms");
     bx_jw_str(w, "Error", boxlite_info_get(d, "message"));
+    write_health(w, d);
     bx_jw_end(w);
 }
 

@@ -46,6 +46,7 @@ const struct bx_verb bx_verbs[] = {
     { "image", NULL, "VERB ...", NULL, bx_verb_group },
     BX_VERB_GROUP("This installation"),
     { "doctor", NULL, "[OPTIONS]", "find, and repair, what a crash has left and what this host lacks", bx_verb_doctor },
+    { "events", NULL, "[OPTIONS]", "show what happens: boxes, commands, images", bx_verb_events },
     { "info", NULL, "[OPTIONS]", "show the engine and why, versions and paths", bx_verb_info },
     { "version", NULL, "", "show the version", bx_verb_version },
     { "completion", NULL, "bash|zsh|fish", "print what makes a shell complete words of a line", bx_verb_completion },

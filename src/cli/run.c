@@ -34,6 +34,7 @@ struct run_opts {
     int64_t cpus, memory, disk_size;
     struct bx_network_opts network;
     struct bx_security_opts security;
+    struct bx_health_opts health;
 };
 
 #define BOX_OPTS(o)                                                                                             \
@@ -97,6 +98,8 @@ static CBoxliteOptions *make_options(const struct run_opts *o, int argc, char **
         *ret_exit = bx_cli_network(options, o->verb, &o->network);
     if (!*ret_exit)
         *ret_exit = bx_cli_security(options, o->verb, &o->security);
+    if (!*ret_exit)
+        *ret_exit = bx_cli_health(options, o->verb, &o->health);
     if (*ret_exit) {
         boxlite_options_free(options);
         return NULL;
@@ -254,7 +257,7 @@ static void run_opts_done(struct run_opts *o)
 
 int bx_verb_run(int argc, char **argv)
 {
-    struct run_opts o = { .verb = "run", .image_command = true };
+    struct run_opts o = { .verb = "run", .image_command = true, .health = BX_HEALTH_OPTS_INIT };
     const struct bx_opt opts[] = {
         BX_OPT_GROUP("The command"),
         BX_OPT_FLAG('d', "detach", &o.process.detach, "leave the box running and print its id"),
@@ -266,6 +269,7 @@ int bx_verb_run(int argc, char **argv)
         BOX_OPTS(o),
         BX_NETWORK_OPTS(o.network),
         BX_SECURITY_OPTS(o.security),
+        BX_HEALTH_OPTS(o.health),
         BX_OPT_INCLUDE(bx_cli_global_opts),
         BX_OPT_END,
     };
@@ -284,7 +288,7 @@ int bx_verb_run(int argc, char **argv)
 int bx_verb_create(int argc, char **argv)
 {
     /* Nobody waits for it: it lives until it is removed. */
-    struct run_opts o = { .verb = "create", .process.detach = true };
+    struct run_opts o = { .verb = "create", .process.detach = true, .health = BX_HEALTH_OPTS_INIT };
     const struct bx_opt opts[] = {
         BX_OPT_GROUP("Its commands"),
         PROCESS_OPTS(o.process),
@@ -294,6 +298,7 @@ int bx_verb_create(int argc, char **argv)
         BOX_OPTS(o),
         BX_NETWORK_OPTS(o.network),
         BX_SECURITY_OPTS(o.security),
+        BX_HEALTH_OPTS(o.health),
         BX_OPT_INCLUDE(bx_cli_global_opts),
         BX_OPT_END,
     };

@@ -2,11 +2,9 @@
 /* box_log.c - see box_log.h. */
 #include "host/box_log.h"
 
-#include <dirent.h>
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -15,77 +13,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/mem.h"
-#include "base/str.h"
-
-#define NAME_PREFIX "main."
-#define NUMBER_LEN  8
-#define NUMBER_MAX  99999999u
-
-/* ---- names ---- */
-
-uint32_t bx_box_log_number(const char *name)
-{
-    const char *p;
-    uint32_t n = 0;
-
-    if (!bx_starts_with(name, NAME_PREFIX))
-        return 0;
-    p = name + strlen(NAME_PREFIX);
-    if (strspn(p, "0123456789") != NUMBER_LEN || p[NUMBER_LEN])
-        return 0;
-    for (; *p; p++)
-        n = n * 10 + (uint32_t)(*p - '0');
-    return n;
-}
-
-void bx_box_log_name(char dst[BX_BOX_LOG_NAME_MAX], uint32_t number)
-{
-    snprintf(dst, BX_BOX_LOG_NAME_MAX, NAME_PREFIX "%0*u", NUMBER_LEN, number % (NUMBER_MAX + 1));
-}
-
-/* Calls fn with each number that is there. 0 or -errno. */
-static int each_number(int dir_fd, void (*fn)(uint32_t number, void *ud), void *ud)
-{
-    int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    struct dirent *d;
-    DIR *dir;
-
-    if (fd < 0)
-        return -errno;
-    dir = fdopendir(fd);
-    if (!dir) {
-        bx_close(fd);
-        return -ENOMEM;
-    }
-    while ((d = readdir(dir))) {
-        uint32_t n = bx_box_log_number(d->d_name);
-
-        if (n > 0)
-            fn(n, ud);
-    }
-    closedir(dir);
-    return 0;
-}
-
-struct next {
-    uint32_t after, best;
-};
-
-static void nearer(uint32_t number, void *ud)
-{
-    struct next *n = ud;
-
-    if (number > n->after && (n->best == 0 || number < n->best))
-        n->best = number;
-}
-
-int64_t bx_box_log_next(int dir_fd, uint32_t after)
-{
-    struct next n = {.after = after};
-    int r = each_number(dir_fd, nearer, &n);
-
-    return r < 0 ? r : (int64_t)n.best;
-}
+#include "host/numbered.h"
 
 /* ---- records ---- */
 
@@ -152,34 +80,18 @@ static uint64_t whole_end(int fd, uint64_t size)
 
 static int open_number(struct bx_box_log *l, uint32_t number, int flags)
 {
-    char name[BX_BOX_LOG_NAME_MAX];
+    char name[BX_NUMBERED_NAME_MAX];
 
-    bx_box_log_name(name, number);
+    bx_numbered_name(name, BX_BOX_LOG_PREFIX, number);
     return openat(l->dir_fd, name, O_RDWR | O_APPEND | O_CLOEXEC | O_NOFOLLOW | flags, 0600);
-}
-
-struct reap {
-    int dir_fd;
-    uint32_t below;
-};
-
-static void reap_one(uint32_t number, void *ud)
-{
-    const struct reap *r = ud;
-    char name[BX_BOX_LOG_NAME_MAX];
-
-    bx_box_log_name(name, number);
-    if (number < r->below)
-        (void)unlinkat(r->dir_fd, name, 0);
 }
 
 /* Begins the next file and lets the oldest go. 0 or -errno. */
 static int rotate(struct bx_box_log *l)
 {
-    struct reap reap = {.dir_fd = l->dir_fd};
     int fd;
 
-    if (l->number >= NUMBER_MAX)
+    if (l->number >= BX_NUMBERED_MAX)
         return -EOVERFLOW;
     /* Something that is there already is not ours to go on with: it is begun anew. */
     fd = open_number(l, l->number + 1, O_CREAT | O_TRUNC);
@@ -189,8 +101,8 @@ static int rotate(struct bx_box_log *l)
     l->fd = fd;
     l->size = 0;
     l->number++;
-    reap.below = l->number >= BX_BOX_LOG_FILES ? l->number - BX_BOX_LOG_FILES + 1 : 0;
-    (void)each_number(l->dir_fd, reap_one, &reap);
+    if (l->number > BX_BOX_LOG_FILES)
+        bx_numbered_reap(l->dir_fd, BX_BOX_LOG_PREFIX, l->number - BX_BOX_LOG_FILES + 1);
     return 0;
 }
 
@@ -226,21 +138,15 @@ static void tell_lost(struct bx_box_log *l)
         l->lost = 0;
 }
 
-static void highest(uint32_t number, void *ud)
-{
-    uint32_t *best = ud;
-
-    *best = number > *best ? number : *best;
-}
-
 static int go_on(struct bx_box_log *l)
 {
     struct stat st;
-    int r = each_number(l->dir_fd, highest, &l->number);
+    int64_t last = bx_numbered_last(l->dir_fd, BX_BOX_LOG_PREFIX);
 
-    if (r < 0)
-        return r;
-    if (l->number == 0)
+    if (last < 0)
+        return (int)last;
+    l->number = (uint32_t)last;
+    if (last == 0)
         return rotate(l);
     l->fd = open_number(l, l->number, 0);
     if (l->fd < 0 || fstat(l->fd, &st) < 0)

@@ -32,6 +32,7 @@
 #include "base/err.h"
 
 #define BX_BOX_LOG_DIR        "logs"
+#define BX_BOX_LOG_PREFIX     "main." /* numbered.h */
 #define BX_BOX_LOG_HEAD       16
 #define BX_BOX_LOG_RECORD_MAX (64 * 1024)
 #define BX_BOX_LOG_FILE_MAX   (4 * 1024 * 1024)
@@ -74,11 +75,5 @@ struct bx_box_log_record {
 /* One record from the front. Bytes it takes, 0 when there is no whole one, -BX_ESTORAGE when it is none: what
  * follows in this file cannot be read. */
 int bx_box_log_parse(const uint8_t *data, size_t len, struct bx_box_log_record *ret, struct bx_err *err);
-/* Number of a file name, 0 when it is none of ours. */
-uint32_t bx_box_log_number(const char *name);
-#define BX_BOX_LOG_NAME_MAX 16
-void bx_box_log_name(char dst[BX_BOX_LOG_NAME_MAX], uint32_t number);
-/* The lowest number above `after` that is there, 0 when there is none. Negative: -errno. dir_fd: boxes/<id>/logs. */
-int64_t bx_box_log_next(int dir_fd, uint32_t after);
 
 #endif

@@ -86,6 +86,14 @@ static const struct field fields[] = {
     LIMIT(cpu_seconds),
     LIMIT(pids),
     FIELD(readonly_proc, F_BOOL, K_BOX, false, 0, 1),
+    FIELD(box_name, F_STR, K_BOX, true, 0, BX_NAME_MAX),
+    FIELD(image, F_STR, K_BOX, true, 0, PATH_MAX),
+    FIELD(events_dir, F_STR, K_BOX, true, 0, PATH_MAX),
+    FIELD(health_cmd, F_STRV, K_BOX, true, 0, BX_ARG_MAX),
+    FIELD(health_interval_ms, F_UINT, K_BOX, false, 0, UINT32_MAX),
+    FIELD(health_timeout_ms, F_UINT, K_BOX, false, 0, UINT32_MAX),
+    FIELD(health_start_period_ms, F_UINT, K_BOX, false, 0, UINT32_MAX),
+    FIELD(health_retries, F_UINT, K_BOX, false, 0, UINT32_MAX),
     FIELD(net_program, F_STR, K_BOX, true, 0, PATH_MAX),
     FIELD(net_plan, F_STR, K_BOX, true, 0, 2 << 20),
     FIELD(setup_us, F_UINT, K_BOX, false, 0, UINT32_MAX),
@@ -246,7 +254,7 @@ static int check_strings(const struct bx_json *o, const struct bx_shim_plan *p, 
 {
     const char *const paths[] = {p->qemu,          p->kernel,  p->initramfs, p->hook,
                                  p->templates_dir, p->box_dir, p->base_disk, p->net_program,
-                                 p->check_disk,    p->check_scratch};
+                                 p->check_disk,    p->check_scratch, p->events_dir};
 
     for (size_t i = 0; i < BX_ARRAY_SIZE(paths); i++)
         if (paths[i] && paths[i][0] != '/')
@@ -257,6 +265,8 @@ static int check_strings(const struct bx_json *o, const struct bx_shim_plan *p, 
         return bx_json_fail(o, err, "box_id must be a plain name");
     if (p->kind == BX_SHIM_CHECK && (!p->check_disk != !p->check_scratch || !p->check_disk != !p->base_disk))
         return bx_json_fail(o, err, "check_disk, check_scratch and base_disk come together");
+    if (p->health_interval_ms && (!p->health_timeout_ms || !p->health_retries))
+        return bx_json_fail(o, err, "a health check has a timeout and retries");
     if (!p->net_program != !p->net_plan)
         return bx_json_fail(o, err, "net_program and net_plan come together");
     for (char **e = p->env; e && *e; e++)

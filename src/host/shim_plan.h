@@ -84,6 +84,11 @@ struct bx_shim_plan {
     uint64_t capabilities;
     struct bx_shim_limits limits;
     bool readonly_proc;
+    char *box_name, *image; /* for events; the name may be NULL */
+    char *events_dir;       /* <home>/events; NULL: nobody is told */
+    char **health_cmd;      /* NULL or empty: the agent is asked whether it lives */
+    unsigned health_interval_ms; /* 0: no health check */
+    unsigned health_timeout_ms, health_start_period_ms, health_retries;
     char *net_program; /* boxlite-net; NULL: a box without a network */
     char *net_plan;    /* what it is told (net/plan.h) */
     unsigned setup_us, image_us, template_us, config_us; /* what the start took before the shim */

@@ -126,6 +126,7 @@ int boxlite_has_feature(const char *name)
         "doctor",
         "files",
         "logs",
+        "events",
     };
     size_t i;
 

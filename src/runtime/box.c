@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "runtime/conn.h"
+#include "runtime/events.h"
 #include "runtime/exec.h"
 #include "runtime/files.h"
 #include "runtime/tunnel.h"
@@ -344,6 +345,8 @@ static int create_locked(struct CBoxliteRuntime *rt, struct CBoxliteOptions *o, 
         if (r < 0)
             (void)bx_box_delete(rt, row.id, NULL);
     }
+    if (r == 0)
+        bx_event_box(rt, "box.created", &row, NULL);
     bx_box_row_done(&row);
     op->flag = r == 0; /* "created" */
     rt->counts.created += r == 0;

@@ -37,6 +37,7 @@
 #include <unistd.h>
 
 #include "runtime/census.h"
+#include "runtime/events.h"
 #include "runtime/job.h"
 #include "runtime/lease.h"
 
@@ -327,6 +328,8 @@ static int names(struct collect *c, struct bx_err *err)
     else
         bx_store_rollback(store);
     c->result.images = r == 0 ? (int)bx_strv_len(c->gone) : 0;
+    for (int i = 0; i < c->result.images && !c->plan.dry_run; i++)
+        bx_event_image(c->rt, "image.removed", c->gone[i]);
     return r;
 }
 

@@ -7,6 +7,7 @@
 #include "image/reference.h"
 #include "runtime/census.h"
 #include "runtime/collect.h"
+#include "runtime/events.h"
 
 #define OLDER_MAX     (INT64_MAX / 1000)
 
@@ -54,7 +55,8 @@ BoxliteErrorCode boxlite_image_tag(CBoxliteImageHandle *images, const char *sour
         return bx_api_error(out_error, &err);
     op = bx_op_new(images->rt, BX_OP_PLAIN, (union bx_op_cb){.plain = cb}, user_data, &err);
     if (op) {
-        (void)tag_locked(images->rt, source, canonical, &why);
+        if (tag_locked(images->rt, source, canonical, &why) == 0)
+            bx_event_image(images->rt, "image.tagged", canonical);
         bx_op_answer(op, &why);
     }
     bx_leave(images->rt);

@@ -22,6 +22,7 @@
 #include "image/compose.h"
 #include "runtime/adopt.h"
 #include "runtime/blobs.h"
+#include "runtime/events.h"
 #include "runtime/given.h"
 #include "runtime/lease.h"
 #include "runtime/options.h"
@@ -95,6 +96,7 @@ static int adopt(struct import *i, const char *manifest, CImagePullResult **ret,
         r = bx_adopt_put(i->rt, &image, i->reference, err);
     if (r < 0)
         return r;
+    bx_event_image(i->rt, "image.imported", i->reference);
     *ret = bx_pull_result(i->reference, image.manifest.config.digest, (int)image.manifest.layer_count);
     return *ret ? 0 : bx_fail(err, BX_ERESOURCE, ENOMEM, "import an image");
 }

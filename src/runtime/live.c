@@ -52,6 +52,20 @@ static void details_of_disk(struct bx_box *b, const struct bx_box_row *row, stru
         bx_info_addf(d, "disk_base", "%s/disks/%s", b->rt->home, row->disk);
 }
 
+static void details_of_health(const boxlite_BoxInfo *i, struct CBoxliteInfo *d)
+{
+    char text[2 * sizeof(i->health_output)];
+
+    if (i->health == BX_HEALTH_NONE)
+        return;
+    bx_info_add(d, "health", bx_health_name(i->health));
+    bx_info_addf(d, "health_failures", "%u", i->health_failures);
+    if (i->health_checked_ms)
+        bx_info_addf(d, "health_checked_at_ms", "%lld", (long long)i->health_checked_ms);
+    bx_str_printable(text, sizeof(text), i->health_output, strlen(i->health_output));
+    bx_info_add(d, "health_output", text);
+}
+
 static void details_of_info(const boxlite_BoxInfo *i, struct CBoxliteInfo *d)
 {
     char text[sizeof(i->jail)];
@@ -88,6 +102,7 @@ static void details_of_info(const boxlite_BoxInfo *i, struct CBoxliteInfo *d)
         bx_info_addf(d, "network_refused", "%llu", (unsigned long long)i->net.refused);
         bx_info_addf(d, "network_failed", "%llu", (unsigned long long)i->net.failed);
     }
+    details_of_health(i, d);
     if (i->guest.memory_max == 0)
         return; /* the agent did not say in time */
     bx_info_addf(d, "guest_memory_bytes", "%llu", (unsigned long long)i->guest.memory_bytes);
@@ -103,7 +118,7 @@ static int details_of_options(const struct bx_box_row *row, struct CBoxliteInfo 
 
     if (r < 0)
         return bx_prefix(err, "box %s", row->id);
-    return bx_advanced_facts(&o->advanced, d) < 0 ? bx_fail(err, BX_ERESOURCE, ENOMEM, "box details") : 0;
+    return bx_advanced_facts(&o->advanced, d) < 0 || bx_health_facts(&o->health, d) < 0 ? bx_fail(err, BX_ERESOURCE, ENOMEM, "box details") : 0;
 }
 
 static void details_answer(struct bx_op *op, struct bx_box *b, bool live)

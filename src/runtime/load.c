@@ -30,6 +30,7 @@
 #include "image/reference.h"
 #include "runtime/adopt.h"
 #include "runtime/blobs.h"
+#include "runtime/events.h"
 #include "runtime/lease.h"
 #include "runtime/members.h"
 
@@ -284,6 +285,7 @@ static void complete(struct bx_load *l)
     if ((r = choose_name(l, &reference, &err)) == 0)
         r = bx_adopt_put(l->rt, &l->image, reference, &err);
     if (r == 0) {
+        bx_event_image(l->rt, "image.loaded", reference);
         result = bx_pull_result(reference, l->image.manifest.config.digest, (int)l->image.manifest.layer_count);
         if (!result)
             r = bx_fail(&err, BX_ERESOURCE, ENOMEM, "load an image");

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "host/box_log.h"
+#include "host/numbered.h"
 #include "runtime/live.h"
 #include "runtime/watch.h"
 
@@ -110,9 +111,9 @@ void bx_logs_down(struct bx_box *b)
 
 static int open_number(struct bx_logs *l, uint32_t number, struct bx_err *err)
 {
-    char name[BX_BOX_LOG_NAME_MAX];
+    char name[BX_NUMBERED_NAME_MAX];
 
-    bx_box_log_name(name, number);
+    bx_numbered_name(name, BX_BOX_LOG_PREFIX, number);
     bx_close(l->fd);
     l->fd = openat(l->dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     l->number = number;
@@ -151,7 +152,7 @@ static int next_file(struct bx_logs *l, struct bx_err *err)
 
     if (l->console || l->dir_fd < 0)
         return 0;
-    next = bx_box_log_next(l->dir_fd, l->number);
+    next = bx_numbered_next(l->dir_fd, BX_BOX_LOG_PREFIX, l->number);
     if (next < 0)
         return bx_fail(err, BX_ESTORAGE, (int)-next, "read the log of box %s", l->box->id);
     if (next == 0)

@@ -58,6 +58,7 @@ void boxlite_options_free(CBoxliteOptions *o)
     bx_strv_free(o->entrypoint);
     bx_strv_free(o->cmd);
     bx_network_done(&o->network);
+    bx_health_done(&o->health);
     free(o);
 }
 
@@ -390,6 +391,11 @@ int bx_options_to_json(const struct CBoxliteOptions *o, char **ret, struct bx_er
     bx_network_to_json(&o->network, &w);
     if (o->no_auto_resume)
         bx_jw_bool(&w, "auto_resume", false);
+    if (o->health.enabled) {
+        bx_jw_obj(&w, "health_check");
+        bx_health_write(&o->health, &w);
+        bx_jw_end(&w);
+    }
     if (bx_advanced_given(&o->advanced)) {
         bx_jw_obj(&w, "advanced");
         bx_advanced_write(&o->advanced, &w);
@@ -428,7 +434,7 @@ static int get_int(const struct bx_json *j, const char *key, uint64_t max, int *
 static int options_read(const struct bx_json *j, struct CBoxliteOptions *o, struct bx_err *err)
 {
     bool auto_remove = false, auto_resume = true;
-    struct bx_json advanced;
+    struct bx_json advanced, health;
     uint64_t auto_delete = 0;
     int r;
 
@@ -451,7 +457,9 @@ static int options_read(const struct bx_json *j, struct CBoxliteOptions *o, stru
         (r = bx_json_opt_bool(j, "auto_resume", &auto_resume, err)) < 0 ||
         (r = bx_json_opt_obj(j, "advanced", &advanced, err)) < 0 ||
         (r > 0 && (r = bx_advanced_read(&advanced, &o->advanced, err)) < 0) ||
-        (r = bx_network_from_json(j, &o->network, err)) < 0)
+        (r = bx_network_from_json(j, &o->network, err)) < 0 ||
+        (r = bx_json_opt_obj(j, "health_check", &health, err)) < 0 ||
+        (r > 0 && (r = bx_health_read(&health, &o->health, err)) < 0))
         return r;
     o->auto_remove = auto_remove;
     o->no_auto_resume = !auto_resume;

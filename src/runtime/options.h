@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "runtime/health.h"
 #include "runtime/network.h"
 #include "runtime/security.h"
 
@@ -35,6 +36,7 @@ struct CBoxliteOptions {
     uint32_t auto_delete;
     bool detach;
     struct bx_network network;
+    struct bx_health health;
     bool no_auto_resume;
     struct CAdvancedBoxOptions advanced;
     const char *unsupported; /* what a setter asked for and this version cannot give; NULL: nothing */

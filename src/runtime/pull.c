@@ -30,6 +30,7 @@
 #include "runtime/adopt.h"
 #include "runtime/credentials.h"
 #include "runtime/engine.h"
+#include "runtime/events.h"
 #include "runtime/job.h"
 #include "runtime/lease.h"
 #include "runtime/members.h"
@@ -181,7 +182,10 @@ static int adopt(struct bx_pull *p, struct bx_adopt *a, struct bx_err *err)
         return bx_fail(err, BX_EIMAGE, 0, "%s was asked for, and %s fetched", p->plan.digest, p->top);
     if ((r = bx_adopt_manifest(p->rt, p->digest, a, err)) < 0 || (r = bx_adopt_check(p->rt, a, err)) < 0)
         return r;
-    return bx_adopt_put(p->rt, a, reference, err);
+    r = bx_adopt_put(p->rt, a, reference, err);
+    if (r == 0)
+        bx_event_image(p->rt, "image.pulled", reference);
+    return r;
 }
 
 static void on_ended(void *ud, const char *text, size_t len)

@@ -16,6 +16,7 @@
 #include "runtime/collect.h"
 #include "runtime/doctor.h"
 #include "runtime/engine.h"
+#include "runtime/events.h"
 #include "runtime/import.h"
 #include "runtime/job.h"
 #include "runtime/load.h"
@@ -219,8 +220,8 @@ int bx_wait_op(struct CBoxliteRuntime *rt, struct bx_op *op, struct bx_err *err)
 
 /* ---- opening ---- */
 
-static const char *const home_dirs[] = {"db",        "blobs", "blobs/sha256", "disks",
-                                        "templates", "boxes", "cache",        "tmp"};
+static const char *const home_dirs[] = {"db",    "blobs", "blobs/sha256", "disks", "templates",
+                                        "boxes", "cache", "tmp",          BX_EVENT_DIR};
 
 static int open_dir(struct CBoxliteRuntime *rt, const char *name, int *ret, struct bx_err *err)
 {
@@ -230,8 +231,8 @@ static int open_dir(struct CBoxliteRuntime *rt, const char *name, int *ret, stru
 
 static int open_home(struct CBoxliteRuntime *rt, struct bx_err *err)
 {
+    int r, events_fd;
     size_t i;
-    int r;
 
     r = bx_mkdir_p(rt->home, 0700);
     if (r < 0)
@@ -247,8 +248,9 @@ static int open_home(struct CBoxliteRuntime *rt, struct bx_err *err)
         (r = open_dir(rt, "blobs", &rt->blobs_fd, err)) < 0 ||
         (r = open_dir(rt, "tmp", &rt->tmp_fd, err)) < 0 ||
         (r = open_dir(rt, "templates", &rt->templates_fd, err)) < 0 ||
-        (r = open_dir(rt, "cache", &rt->cache_fd, err)) < 0)
+        (r = open_dir(rt, "cache", &rt->cache_fd, err)) < 0 || (r = open_dir(rt, BX_EVENT_DIR, &events_fd, err)) < 0)
         return r;
+    bx_event_log_open(&rt->event_log, events_fd);
     return bx_store_open(rt->home, &rt->store, err);
 }
 
@@ -306,6 +308,7 @@ static void close_fds(struct CBoxliteRuntime *rt)
 
     for (i = 0; i < BX_ARRAY_SIZE(fds); i++)
         *fds[i] = bx_close(*fds[i]);
+    bx_event_log_close(&rt->event_log);
 }
 
 static struct CBoxliteRuntime *rt_alloc(void)
@@ -319,6 +322,7 @@ static struct CBoxliteRuntime *rt_alloc(void)
     rt->ev_tail = &rt->ev_first;
     rt->home_fd = rt->boxes_fd = rt->disks_fd = rt->blobs_fd = rt->tmp_fd = -1;
     rt->templates_fd = rt->cache_fd = rt->wake_fd = rt->poll_fd = -1;
+    rt->event_log = BX_EVENT_LOG_INIT;
     return rt;
 }
 
@@ -396,6 +400,7 @@ void boxlite_runtime_free(CBoxliteRuntime *rt)
     }
     rt->closing = true;
     bx_logs_end(rt);
+    bx_events_end(rt);
     bx_loads_end(rt);
     bx_saves_end(rt);
     bx_imports_end(rt);

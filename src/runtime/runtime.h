@@ -36,6 +36,7 @@
 #include "base/mem.h"
 #include "base/path.h"
 #include "base/str.h"
+#include "host/event_log.h"
 #include "loop/loop.h"
 #include "store/store.h"
 #include "vm/template_evict.h"
@@ -187,6 +188,8 @@ struct CBoxliteRuntime {
     unsigned found_rows, found_tmp; /* when it was opened: rows that lied, files that were left over */
     struct bx_watcher *watcher; /* NULL: nobody watches files */
     struct bx_logs *logs;       /* that are being read */
+    struct bx_events *events;   /* who listens to the home's; NULL: nobody */
+    struct bx_event_log event_log; /* to write */
     struct CTunnelForwarderHandle *forwarders; /* that listen */
     struct bx_op *shutdown_op;
     struct bx_source *shutdown_timer;

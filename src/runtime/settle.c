@@ -17,6 +17,7 @@
 #include "host/shim_plan.h"
 #include "runtime/box.h"
 #include "runtime/conn.h"
+#include "runtime/events.h"
 #include "runtime/job.h"
 #include "runtime/live.h"
 
@@ -37,6 +38,7 @@ int bx_settle_row(struct CBoxliteRuntime *rt, struct bx_box_row *row, int dir_fd
 {
     struct bx_box_change change = BX_BOX_CHANGE_INIT;
     struct bx_exit_record record;
+    bool unrecorded = false; /* else its shim has told of its end */
     int r;
 
     if (!bx_state_active(row->state))
@@ -52,20 +54,24 @@ int bx_settle_row(struct CBoxliteRuntime *rt, struct bx_box_row *row, int dir_fd
         change.has_exit = record.has_exit_code;
         change.exit_code = record.exit_code;
         change.message = record.message;
-    } else if (bx_streq(row->boot_id, rt->boot_id)) {
-        change.state = BX_BOX_FAILED;
-        change.message = "the box's supervisor was killed";
     } else {
-        change.message = "the host was restarted";
+        unrecorded = true;
+        if (bx_streq(row->boot_id, rt->boot_id))
+            change.state = BX_BOX_FAILED;
+        change.message = change.state == BX_BOX_FAILED ? "the box's supervisor was killed" : "the host was restarted";
     }
     r = bx_store_box_change(rt->store, row->id, bx_state_before(change.state), &change, err);
-    if (r >= 0)
-        row->state = change.state;
+    if (r < 0)
+        return r;
+    row->state = change.state;
+    if (unrecorded)
+        bx_event_box(rt, change.state == BX_BOX_FAILED ? "box.failed" : "box.stopped", row, change.message);
     return r;
 }
 
 int bx_box_delete(struct CBoxliteRuntime *rt, const char *id, struct bx_err *err)
 {
+    struct bx_box_row row = {0};
     char away[64], suffix[BX_ID_LEN + 1];
     int r;
 
@@ -73,7 +79,12 @@ int bx_box_delete(struct CBoxliteRuntime *rt, const char *id, struct bx_err *err
     snprintf(away, sizeof(away), "box-%s-%s", id, suffix);
     if (renameat(rt->boxes_fd, id, rt->tmp_fd, away) < 0 && errno != ENOENT)
         return bx_fail(err, BX_ESTORAGE, errno, "remove %s/boxes/%s", rt->home, id);
-    r = bx_store_box_delete(rt->store, id, err);
+    r = bx_store_box_get(rt->store, id, &row, err);
+    if (r == 0)
+        r = bx_store_box_delete(rt->store, id, err);
+    if (r == 0)
+        bx_event_box(rt, "box.removed", &row, NULL);
+    bx_box_row_done(&row);
     if (r == -BX_ENOTFOUND)
         r = 0; /* another program was faster */
     if (bx_rm_rf(rt->tmp_fd, away) < 0 && r == 0)

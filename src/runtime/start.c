@@ -592,6 +592,17 @@ static int plan_network(const struct bx_network *n, struct bx_shim_plan *p, stru
     return 0;
 }
 
+/* What its supervisor says of it to who listens. */
+static int plan_events(const struct bx_box *b, struct bx_shim_plan *p)
+{
+    const struct CBoxliteOptions *o = b->options;
+
+    p->events_dir = bx_strf("%s/" BX_EVENT_DIR, b->rt->home);
+    if (b->name && !(p->box_name = bx_strf("%s", b->name)))
+        return -ENOMEM;
+    return !p->events_dir || bx_plan_text(&p->image, o->rootfs_path ? o->rootfs_path : o->image) ? -ENOMEM : 0;
+}
+
 static int plan_box(struct bx_start *s, struct bx_shim_plan *p, struct bx_err *err)
 {
     const struct CBoxliteOptions *o = s->box->options;
@@ -622,7 +633,7 @@ static int plan_box(struct bx_start *s, struct bx_shim_plan *p, struct bx_err *e
         bx_plan_text(&p->user, o->user ? o->user
                            : user  ? user
                                    : "") ||
-        merge_env(&p->env, s->config.env, o->env) < 0)
+        merge_env(&p->env, s->config.env, o->env) < 0 || plan_events(s->box, p) < 0 || bx_health_plan(&o->health, p) < 0)
         return bx_fail(err, BX_ERESOURCE, ENOMEM, "plan the box");
     return bx_network_on(&o->network) ? plan_network(&o->network, p, err) : 0;
 }

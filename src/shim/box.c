@@ -165,6 +165,8 @@ int box_ready(struct box *b, struct bx_err *err)
     if (r < 0)
         return r;
     health_started(b);
+    check_started(b);
+    events_tell(b, (struct bx_event){.type = "box.started"});
     for (struct client *c = b->clients; c; c = c->next)
         clients_send_info(b, c, false);
     return 0;
@@ -212,8 +214,10 @@ static int on_guest_message(void *ud, uint16_t type, const uint8_t *p, size_t le
         return r;
     case BX_MSG_PONG:
         r = bx_msg_decode(type, p, len, &pong, err);
-        if (r == 0)
+        if (r == 0) {
             figures_pong(b, &pong);
+            check_pong(b, &pong);
+        }
         return r;
     case BX_MSG_OK: /* that something came is what counts */
         return 0;
@@ -249,12 +253,24 @@ static void on_main_hole(void *ud, uint64_t dropped)
     bx_box_log_lost(&b->log, dropped);
 }
 
+static void on_exec_started(void *ud, const char *id, const char *program)
+{
+    events_exec_started(ud, id, program);
+}
+
+static void on_exec_ended(void *ud, const char *id, const char *program, const boxlite_Exit *exit)
+{
+    events_exec_ended(ud, id, program, exit);
+}
+
 static const struct bx_mux_ops mux_ops = {
     .guest = on_guest_message,
     .client = on_client_message,
     .main_exit = on_main_exit,
     .main_output = on_main_output,
     .main_hole = on_main_hole,
+    .exec_started = on_exec_started,
+    .exec_ended = on_exec_ended,
 };
 
 /* --- QEMU --- */
@@ -596,6 +612,9 @@ static int set_up_rest(struct box *b, struct bx_err *err)
 
     if (r == 0)
         r = figures_init(b, err);
+    if (r == 0)
+        r = check_init(b, err);
+    events_init(b);
     /* A full disk is no reason not to run: what is lost is counted. */
     if (b->lock_fd >= 0 && bx_box_log_open(&b->log, b->dir_fd, &why) < 0)
         bx_warn("%s", why.msg);
@@ -619,6 +638,8 @@ static void box_done(struct box *b)
     net_done(b);
     health_done(b);
     figures_done(b);
+    check_done(b);
+    events_done(b);
     bx_box_log_close(&b->log);
     b->listener = bx_source_remove(b->listener);
     b->settle = bx_source_remove(b->settle);
@@ -643,6 +664,7 @@ int box_run(const struct bx_shim_plan *plan)
                     .smaps_fd = -1,
                     .clock_fd = -1,
                     .log = BX_BOX_LOG_INIT,
+                    .events = BX_EVENT_LOG_INIT,
                     .t_begin = bx_now()};
     struct bx_err err = BX_ERR_INIT, starter_err = BX_ERR_INIT;
     int r = set_up(&b, &err), status = 1;

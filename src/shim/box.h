@@ -7,6 +7,8 @@
  *   clients.c  the socket, who may connect, messages about the box
  *   health.c   is the agent alive; the guest's clock
  *   figures.c  what the box takes, as the agent counts it
+ *   checkup.c  the health check that its creator asked for
+ *   events.c   what happens to it, told to who listens
  *   net.c      boxlite-net: started, ready, what it reports
  *   mux.c      streams
  *
@@ -22,8 +24,10 @@
 #define BX_SHIM_BOX_H
 
 #include "host/box_log.h"
+#include "host/event_log.h"
 #include "host/shim_plan.h"
 #include "relay/conn.h"
+#include "shim/check_rule.h"
 #include "shim/mux.h"
 #include "vm/qemu.h"
 
@@ -54,6 +58,7 @@ struct box {
     struct client *clients;
     enum box_phase phase;
     struct bx_box_log log; /* of the main process */
+    struct bx_event_log events;
 
     int dir_fd, lock_fd, listen_fd, smaps_fd;
     struct bx_source *settle;   /* end of round: write, read on, remove, arm */
@@ -79,6 +84,15 @@ struct box {
     int64_t last_rx;
     bool ping_sent;
     uint64_t ping_token;
+
+    /* health check */
+    struct bx_check check;
+    struct bx_source *check_timer; /* the next check, or the end of one that takes too long */
+    uint32_t check_stream;         /* of the check that runs; 0: none */
+    uint64_t check_token;          /* of the Ping that is one */
+    int64_t checked_at;            /* bx_realtime() of the last; 0: none yet */
+    char check_output[1024];       /* its beginning, as it came */
+    size_t check_output_len;
 
     /* figures */
     bool guest_has_figures;
@@ -171,6 +185,22 @@ void health_started(struct box *b); /* Ready: from now on the clock is kept */
 void health_settle(struct box *b);
 void health_heard(struct box *b); /* something came from the guest */
 void health_done(struct box *b);
+
+/* checkup.c */
+int check_init(struct box *b, struct bx_err *err);
+void check_started(struct box *b); /* Ready */
+void check_pong(struct box *b, const boxlite_Pong *pong);
+void check_info(const struct box *b, boxlite_BoxInfo *i);
+void check_done(struct box *b);
+
+/* events.c */
+void events_init(struct box *b);
+/* The box's id, name and image are added. */
+void events_tell(struct box *b, struct bx_event e);
+void events_exec_started(struct box *b, const char *id, const char *program);
+void events_exec_ended(struct box *b, const char *id, const char *program, const boxlite_Exit *exit);
+void events_end(struct box *b); /* as ending.c has decided */
+void events_done(struct box *b);
 
 /* figures.c */
 int figures_init(struct box *b, struct bx_err *err);

@@ -321,6 +321,7 @@ void clients_send_info(struct box *b, struct client *c, bool figures)
     struct bx_err err = BX_ERR_INIT;
 
     snprintf(i.engine, sizeof(i.engine), "%s", b->plan->engine);
+    check_info(b, &i);
     i.network = b->net_ready;
     i.ports_count = b->net_ports.ports_count;
     memcpy(i.ports, b->net_ports.ports, sizeof(i.ports));

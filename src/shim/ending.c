@@ -211,6 +211,7 @@ void box_finish(struct box *b)
     b->listen_fd = bx_close(b->listen_fd);
     if (b->lock_fd >= 0) { /* else this box is another shim's */
         record(b);
+        events_end(b);
         (void)unlinkat(b->dir_fd, "box.sock", 0);
         b->lock_fd = bx_close(b->lock_fd); /* from here on it may be started or removed */
     }

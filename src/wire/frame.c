@@ -110,3 +110,10 @@ const char *bx_msg_type_name(uint16_t type)
     snprintf(unknown, sizeof(unknown), "type 0x%02x", type);
     return unknown;
 }
+
+const char *bx_health_name(unsigned state)
+{
+    static const char *const names[] = {"none", "starting", "healthy", "unhealthy"};
+
+    return names[state < BX_ARRAY_SIZE(names) ? state : BX_HEALTH_NONE];
+}

@@ -81,6 +81,11 @@ enum bx_box_state {
     BX_BOX_FAILED = 6,
 };
 
+/* What a box's health check says. */
+enum bx_health_state { BX_HEALTH_NONE = 0, BX_HEALTH_STARTING = 1, BX_HEALTH_HEALTHY = 2, BX_HEALTH_UNHEALTHY = 3 };
+/* "starting" ...; "none" for what is none. */
+const char *bx_health_name(unsigned state);
+
 struct bx_frame {
     uint32_t length;
     uint16_t type;

@@ -51,6 +51,8 @@ CHECK(file_info, offsetof(CBoxFileInfo, type) == 24 && offsetof(CBoxFileInfo, mt
                      sizeof(CBoxFileInfo) == 56);
 CHECK(image_import, offsetof(BoxliteImageImport, cmd_count) == 32 && offsetof(BoxliteImageImport, workdir) == 48 &&
                         sizeof(BoxliteImageImport) == 64);
+CHECK(health_check, offsetof(BoxliteHealthCheck, retries) == 40 && sizeof(BoxliteHealthCheck) == 56);
+CHECK(event, offsetof(CBoxliteEvent, type) == 16 && offsetof(CBoxliteEvent, message) == 72 && sizeof(CBoxliteEvent) == 96);
 CHECK(log_options, offsetof(BoxliteLogOptions, since_ms) == 16 && offsetof(BoxliteLogOptions, console) == 28 &&
                        sizeof(BoxliteLogOptions) == 32);
 CHECK(image_warm, offsetof(BoxliteImageWarm, cpus) == 8 && sizeof(BoxliteImageWarm) == 16);
@@ -82,6 +84,7 @@ int main(void)
     INITIALIZED(BoxliteCopyOptions, BOXLITE_COPY_OPTIONS_INIT);
     INITIALIZED(BoxliteFileOptions, BOXLITE_FILE_OPTIONS_INIT);
     INITIALIZED(BoxliteLogOptions, BOXLITE_LOG_OPTIONS_INIT);
+    INITIALIZED(BoxliteHealthCheck, BOXLITE_HEALTH_CHECK_INIT);
     INITIALIZED(BoxliteImageWarm, BOXLITE_IMAGE_WARM_INIT);
     INITIALIZED(BoxliteImageImport, BOXLITE_IMAGE_IMPORT_INIT);
     INITIALIZED(BoxliteDoctorOptions, BOXLITE_DOCTOR_OPTIONS_INIT);

@@ -275,4 +275,31 @@ ADVANCED_SETTER(boxlite_advanced_options_set_max_processes)
 CAPABILITIES(boxlite_advanced_options_set_capabilities_add)
 CAPABILITIES(boxlite_advanced_options_set_capabilities_drop)
 
+ROW(boxlite_options_set_health_check)
+{
+    struct {
+        BoxliteHealthCheck known;
+        uint64_t later;
+    } newer = {.known = {.size = sizeof(newer)}, .later = 1};
+
+    BAD(boxlite_options_set_health_check(NULL, NULL, E));
+    BAD(boxlite_options_set_health_check(b->options, &newer.known, E));
+    BAD(boxlite_options_set_health_check(b->options, &((BoxliteHealthCheck){.size = 0}), E));
+#define HEALTH(...) \
+    BAD(boxlite_options_set_health_check(b->options, &((BoxliteHealthCheck){.size = sizeof(BoxliteHealthCheck), __VA_ARGS__}), E))
+    HEALTH(.interval_ms = 99);
+    HEALTH(.interval_ms = -1);
+    HEALTH(.interval_ms = 86400001);
+    HEALTH(.timeout_ms = 1);
+    HEALTH(.timeout_ms = INT64_MAX);
+    HEALTH(.start_period_ms = INT64_MAX);
+    HEALTH(.retries = -1);
+    HEALTH(.retries = 1001);
+    HEALTH(.cmd_count = 1);
+    HEALTH(.cmd_count = -1, .cmd = one);
+    HEALTH(.cmd_count = 2, .cmd = holes);
+    HEALTH(.cmd_count = 1, .cmd = (const char *const[]){""});
+    HEALTH(.cmd_count = 1, .cmd = (const char *const[]){"\xff"});
+}
+
 #endif

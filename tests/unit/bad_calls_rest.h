@@ -68,6 +68,19 @@ ROW(boxlite_box_rename)
     BAD(boxlite_box_rename(b->box, "/a", "/b", NULL, NULL, NULL, E));
     STALE(boxlite_box_rename(b->stale_box, "/a", "/b", NULL, no_plain, NULL, E));
 }
+ROW(boxlite_runtime_on_event)
+{
+    BAD(boxlite_runtime_on_event(NULL, no_event, NULL, E));
+    STALE(boxlite_runtime_on_event(b->closed, no_event, NULL, E));
+    assert_int_equal(boxlite_runtime_on_event(b->rt, NULL, NULL, NULL), Ok); /* nobody listened: nothing happens */
+}
+ROW(boxlite_runtime_on_event_since)
+{
+    BAD(boxlite_runtime_on_event_since(NULL, 0, no_event, NULL, E));
+    BAD(boxlite_runtime_on_event_since(b->rt, -1, no_event, NULL, E));
+    BAD(boxlite_runtime_on_event_since(b->rt, INT64_MAX, no_event, NULL, E));
+    STALE(boxlite_runtime_on_event_since(b->closed, 0, no_event, NULL, E));
+}
 ROW(boxlite_box_logs)
 {
     struct {

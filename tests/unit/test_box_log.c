@@ -19,6 +19,7 @@
 #include "base/fd.h"
 #include "base/path.h"
 #include "host/box_log.h"
+#include "host/numbered.h"
 
 struct dir {
     char path[64];
@@ -58,14 +59,14 @@ static void open_log(struct dir *d, struct bx_box_log *l)
 /* Text of all records of a file, "o:bytes;" and so on; how many there are. */
 static int read_file(struct dir *d, uint32_t number, char *dst, size_t size)
 {
-    char name[BX_BOX_LOG_NAME_MAX], path[64];
+    char name[BX_NUMBERED_NAME_MAX], path[64];
     bx_cleanup_free char *data = NULL;
     struct bx_box_log_record rec;
     size_t len, at = 0, n = 0;
     int count = 0, r;
 
     dst[0] = '\0';
-    bx_box_log_name(name, number);
+    bx_numbered_name(name, BX_BOX_LOG_PREFIX, number);
     snprintf(path, sizeof(path), "logs/%s", name);
     if (bx_read_file(d->fd, path, BX_BOX_LOG_FILE_MAX, &data, &len) < 0)
         return -1;
@@ -87,10 +88,10 @@ static int read_file(struct dir *d, uint32_t number, char *dst, size_t size)
 
 static off_t size_of(struct dir *d, uint32_t number)
 {
-    char name[BX_BOX_LOG_NAME_MAX], path[64];
+    char name[BX_NUMBERED_NAME_MAX], path[64];
     struct stat st;
 
-    bx_box_log_name(name, number);
+    bx_numbered_name(name, BX_BOX_LOG_PREFIX, number);
     snprintf(path, sizeof(path), "logs/%s", name);
     return fstatat(d->fd, path, &st, 0) < 0 ? -1 : st.st_size;
 }
@@ -123,9 +124,9 @@ static void files_and_their_number_are_bounded(void **state)
     open_log(d, &l);
     for (uint64_t i = 0; i < per_file * (BX_BOX_LOG_FILES + 2) + 1; i++)
         bx_box_log_add(&l, BX_BOX_LOG_STDOUT, piece, sizeof(piece));
-    assert_int_equal(bx_box_log_next(l.dir_fd, 0), 4);
-    assert_int_equal(bx_box_log_next(l.dir_fd, 4), 5);
-    assert_int_equal(bx_box_log_next(l.dir_fd, 7), 0);
+    assert_int_equal(bx_numbered_next(l.dir_fd, BX_BOX_LOG_PREFIX, 0), 4);
+    assert_int_equal(bx_numbered_next(l.dir_fd, BX_BOX_LOG_PREFIX, 4), 5);
+    assert_int_equal(bx_numbered_next(l.dir_fd, BX_BOX_LOG_PREFIX, 7), 0);
     for (uint32_t n = 1; n < 20; n++) {
         off_t size = size_of(d, n);
 
@@ -213,17 +214,17 @@ static void what_is_no_record_is_found_out(void **state)
 
 static void names_are_numbers(void **state)
 {
-    char name[BX_BOX_LOG_NAME_MAX];
+    char name[BX_NUMBERED_NAME_MAX];
 
     (void)state;
-    bx_box_log_name(name, 42);
+    bx_numbered_name(name, BX_BOX_LOG_PREFIX, 42);
     assert_string_equal(name, "main.00000042");
-    assert_int_equal(bx_box_log_number(name), 42);
-    assert_int_equal(bx_box_log_number("main.0000042"), 0);
-    assert_int_equal(bx_box_log_number("main.00000042x"), 0);
-    assert_int_equal(bx_box_log_number("main.log"), 0);
-    assert_int_equal(bx_box_log_number("mai"), 0);
-    assert_int_equal(bx_box_log_number("main.99999999"), 99999999);
+    assert_int_equal(bx_numbered_parse(name, BX_BOX_LOG_PREFIX), 42);
+    assert_int_equal(bx_numbered_parse("main.0000042", BX_BOX_LOG_PREFIX), 0);
+    assert_int_equal(bx_numbered_parse("main.00000042x", BX_BOX_LOG_PREFIX), 0);
+    assert_int_equal(bx_numbered_parse("main.log", BX_BOX_LOG_PREFIX), 0);
+    assert_int_equal(bx_numbered_parse("mai", BX_BOX_LOG_PREFIX), 0);
+    assert_int_equal(bx_numbered_parse("main.99999999", BX_BOX_LOG_PREFIX), 99999999);
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)

@@ -54,6 +54,13 @@ static struct bx_shim_plan box_plan(void)
         .disk_size = 10ull << 30,
         .grow = true,
         .hostname = S("box"),
+        .box_name = S("web"),
+        .image = S("alpine:latest"),
+        .events_dir = S("/h/events"),
+        .health_cmd = env,
+        .health_interval_ms = 30000,
+        .health_timeout_ms = 1000,
+        .health_retries = 3,
         .working_dir = S("/root"),
         .user = NULL,
         .env = env,
@@ -186,6 +193,8 @@ static void wrong_plans_are_refused_by_name(void **state)
         assert_non_null(strstr(err.msg, needle));                                                            \
     } while (0)
     REFUSED(p.cpus = 0, "cpus");
+    REFUSED(p.health_retries = 0, "retries");
+    REFUSED(p.events_dir = S("relative"), "relative");
     REFUSED(p.memory_mib = 1, "memory_mib");
     REFUSED(p.box_dir = S("relative"), "relative");
     REFUSED(p.template_name = S("../up"), "template_name");
