@@ -836,7 +836,8 @@ BOXLITE_API BoxliteErrorCode boxlite_box_wait(CBoxHandle *box, CBoxWaitCb cb, vo
                                               CBoxliteError *out_error);
 
 /* The processes of a box that runs, by number, without need of anything in its image. Does not start it. The list is borrowed until
- * the callback returns. Errors: InvalidState (it does not run), Unsupported (it was started by an older version). Extension. */
+ * the callback returns. boxlite_box_cancel_files gives it up: a process can hold its own line back. Errors: InvalidState (it does not
+ * run), Unsupported (it was started by an older version). Extension. */
 BOXLITE_API BoxliteErrorCode boxlite_box_processes(CBoxHandle *box, CBoxProcessListCb cb, void *user_data,
                                                    CBoxliteError *out_error);
 

@@ -147,7 +147,14 @@ static void yaml_scalar(const struct bx_json *j)
     bx_cleanup_free char *text = bx_json_dump(j);
     if (!text)
         abort();
-    puts(text);
+    for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
+        bool c1 = p[0] == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0; /* JSON may have these as they are, YAML may not */
+        if (*p == 0x7f || c1)
+            printf("\\x%02x", c1 ? *++p : *p);
+        else
+            putchar(*p);
+    }
+    putchar('\n');
 }
 
 /* A key that YAML would read as something else is quoted. */

@@ -41,9 +41,10 @@ static bool look(CBoxliteRuntime *rt, CBoxHandle *box, struct stats *s)
 {
     *s = (struct stats){ 0 };
     bool ok = bx_call_wait(rt, &s->call, boxlite_box_metrics(box, keep_metrics, s, &s->call.error));
-    s->call.done = s->call.done && !ok;
-    if (ok)
+    if (ok) {
+        s->call = BX_CALL_INIT;
         ok = bx_call_wait(rt, &s->call, boxlite_box_info(box, keep_info, s, &s->call.error));
+    }
     if (!ok)
         bx_cli_fail(&s->call.error, NULL);
     return ok;

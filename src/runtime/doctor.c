@@ -158,7 +158,7 @@ static int begin(struct CBoxliteRuntime *rt, const BoxliteDoctorOptions *o, stru
     d->op = op;
     d->repair = o->repair != 0;
     d->quick = o->quick != 0;
-    d->lock_fd = -1;
+    d->lock_fd = d->scratch_fd = -1;
     d->report = calloc(1, sizeof(*d->report));
     d->turn = bx_loop_add_defer(rt->loop, on_turn, d);
     d->next = rt->doctors;

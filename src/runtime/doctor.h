@@ -33,6 +33,7 @@ struct bx_doctor {
     size_t at;    /* which of them */
     int lock_fd;  /* start.lock of the box whose disk is looked at */
     char scratch[64];
+    int scratch_fd; /* its lock: it is somebody's */
     unsigned sound, unsound;
 };
 

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -12,7 +13,8 @@
 #include "runtime/doctor.h"
 #include "runtime/engine.h"
 
-#define ANSWER_FD 4
+#define ANSWER_FD     4
+#define E2FSCK_FAILED 16 /* from here on it says nothing of the file system; 100: of shim/check.c */
 
 /* ---- programs ---- */
 
@@ -193,6 +195,7 @@ void bx_doctor_disks_stop(struct bx_doctor *d)
     if (d->scratch[0])
         unlinkat(d->rt->tmp_fd, d->scratch, 0);
     d->scratch[0] = '\0';
+    d->scratch_fd = bx_close(d->scratch_fd);
     d->lock_fd = bx_close(d->lock_fd);
 }
 
@@ -212,9 +215,11 @@ static void on_disk(void *ud, const char *text, size_t len)
         return;
     }
     d->sound += status == 0;
-    d->unsound += status > 0;
-    if (status > 0)
-        bx_doctor_say(d, "disks", BoxliteFindingProblem, id, "start the box and copy out what is needed; or e2fsck in it", "its file system is damaged: %s", output);
+    d->unsound += status != 0;
+    if (status >= E2FSCK_FAILED)
+        bx_doctor_say(d, "disks", BoxliteFindingNote, id, "", "could not be looked at: %s", output);
+    else if (status > 0)
+        bx_doctor_say(d, "disks", BoxliteFindingProblem, id, "start the box and copy out what is needed", "its file system is damaged: %s", output);
     if (look_at_next_disk(d))
         bx_doctor_next(d);
 }
@@ -222,7 +227,7 @@ static void on_disk(void *ud, const char *text, size_t len)
 /* Nobody starts the box while we look, for start.lock is ours. 0: begun; 1: there is nothing to look at. */
 static int begin_disk(struct bx_doctor *d, const char *id, struct bx_err *err)
 {
-    bx_cleanup_close int dir = openat(d->rt->boxes_fd, id, O_RDONLY | O_DIRECTORY | O_CLOEXEC), fd = -1, lock = -1;
+    bx_cleanup_close int dir = openat(d->rt->boxes_fd, id, O_RDONLY | O_DIRECTORY | O_CLOEXEC), lock = -1;
     bx_cleanup_free char *disk = bx_strf("%s/boxes/%s/disk.qcow2", d->rt->home, id), *scratch = NULL, *base = NULL;
     struct bx_shim_plan plan = BX_SHIM_PLAN_INIT;
     struct bx_box_row row = {0};
@@ -235,9 +240,9 @@ static int begin_disk(struct bx_doctor *d, const char *id, struct bx_err *err)
     lock = d->lock_fd < 0 ? -1 : bx_lock_try(dir, "lock");
     if (!base || lock < 0)
         return 1; /* it runs, or somebody is at work on it */
-    fd = bx_tmpfile_at(d->rt->tmp_fd, "doctor", 0600, d->scratch, sizeof(d->scratch));
-    if (fd < 0)
-        return bx_fail(err, BX_ESTORAGE, -fd, "make a file in %s/tmp", d->rt->home);
+    d->scratch_fd = bx_tmpfile_at(d->rt->tmp_fd, "doctor", 0600, d->scratch, sizeof(d->scratch));
+    if (d->scratch_fd < 0 || flock(d->scratch_fd, LOCK_EX | LOCK_NB) < 0)
+        return bx_fail(err, BX_ESTORAGE, d->scratch_fd < 0 ? -d->scratch_fd : errno, "make a file in %s/tmp", d->rt->home);
     scratch = bx_strf("%s/tmp/%s", d->rt->home, d->scratch);
     if (!disk || !scratch)
         return bx_fail(err, BX_ERESOURCE, ENOMEM, "look at a disk");

@@ -93,6 +93,15 @@ static int fill(struct list *l, size_t n, struct bx_err *err)
     return *line ? lies(err) : 0;
 }
 
+/* What the box's agent writes has none: one that lies must not reach a terminal. */
+static bool has_control(const char *text)
+{
+    for (const unsigned char *p = (const unsigned char *)text; *p; p++)
+        if ((*p < ' ' && *p != '\t' && *p != '\n') || *p == 0x7f)
+            return true;
+    return false;
+}
+
 int bx_processes_parse(char *text, uint64_t left_out, CBoxProcessList **ret, struct bx_err *err)
 {
     struct list *l = calloc(1, sizeof(*l));
@@ -107,7 +116,7 @@ int bx_processes_parse(char *text, uint64_t left_out, CBoxProcessList **ret, str
         n++;
     l->pub.size = sizeof(l->pub);
     l->pub.left_out = (int32_t)BX_MIN(left_out, (uint64_t)INT32_MAX);
-    r = n > INT32_MAX || !bx_utf8_valid(text, strlen(text)) ? lies(err) : fill(l, n, err);
+    r = n > INT32_MAX || !bx_utf8_valid(text, strlen(text)) || has_control(text) ? lies(err) : fill(l, n, err);
     if (r < 0)
         bx_processes_free(&l->pub);
     else

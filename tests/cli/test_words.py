@@ -18,7 +18,7 @@ def usage_error(home, *args):
 
 
 def test_a_mistyped_verb_gets_a_suggestion(home):
-    for wrong, right in (("rnu", "run"), ("imagse", "images"), ("inspct", "inspect"), ("strat", "start")):
+    for wrong, right in (("rnu", "run"), ("imagse", "images"), ("inspct", "inspect"), ("stpo", "stop")):
         assert f"did you mean '{right}'" in usage_error(home, wrong)
     assert "did you mean" not in usage_error(home, "zzzzzzzz")
 

@@ -217,6 +217,8 @@ static void lies_about_processes_are_refused(void **state)
         "1 0 0 S 1 99999999999999999999 0 0\tname\tcommand\n",
         "1 0 0 S 1 0 0 0\tname\tcommand",
         "1 0 0 S 1 0 0 0\tname\tcomm\xff\n",
+        "1 0 0 S 1 0 0 0\tname\t\x1b[31mcommand\n",
+        "1 0 0 S 1 0 0 0\tna\x7fme\tcommand\n",
         "1 0 0 S 1 0 0 0\tname\tcommand\n1",
     };
     CBoxProcessList *list = NULL;
