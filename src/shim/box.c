@@ -28,6 +28,7 @@
 #include "base/log.h"
 #include "base/path.h"
 #include "base/str.h"
+#include "host/json.h"
 #include "jail/seccomp.h"
 #include "vm/template.h"
 
@@ -284,7 +285,23 @@ static void on_qemu_exit(void *ud, int status)
     box_touch(b);
 }
 
-static const struct bx_qemu_events qemu_events = {.on_exit = on_qemu_exit};
+/* QEMU stops a machine whose writes find no room on the host. It would stand still, and nobody would know why. */
+static void on_qemu_event(void *ud, const char *name, const char *data)
+{
+    struct box *b = ud;
+    bx_cleanup_json struct bx_json root = {0};
+    struct bx_err err = BX_ERR_INIT;
+    bool full = false;
+
+    if (!bx_streq(name, "BLOCK_IO_ERROR") || bx_json_parse(data, strlen(data), NULL, name, &root, NULL) < 0 ||
+        bx_json_opt_bool(&root, "nospace", &full, NULL) < 0 || !full)
+        return;
+    bx_fail(&err, BX_ESTORAGE, 0,
+            "no space is left on the host for what the box writes; free space and start it again");
+    box_fail(b, &err);
+}
+
+static const struct bx_qemu_events qemu_events = {.on_exit = on_qemu_exit, .on_event = on_qemu_event};
 
 /* --- start --- */
 
