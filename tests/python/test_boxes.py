@@ -411,6 +411,98 @@ async def test_files_of_a_box_are_read_written_listed_and_moved():
         await box.stat("/w")
 
 
+# --- processes, logs, the network ---
+
+async def test_processes_are_listed_and_the_end_of_a_box_is_waited_for():
+    box = await Shared.get()
+    async with await box.exec("sleep", ["1234"]):
+        found = [p for p in await box.processes() if p.command == "sleep 1234"]
+        assert len(found) == 1 and found[0].name == "sleep" and found[0].state in "RSD" and found[0].memory_bytes > 0, found
+    async with a_box(cmd=["sh", "-c", "exit 6"]) as other:
+        await other.start()
+        assert await asyncio.wait_for(other.wait(), 60) == 6
+        with raises(RuntimeError, "invalid state: "):
+            await other.processes()
+
+
+async def test_logs_have_what_the_main_process_wrote():
+    async with a_box(cmd=["sh", "-c", "echo one; echo two >&2; sleep 0.5; echo three; exit 0"]) as box:
+        await box.start()
+        following = "".join([p.text async for p in box.logs(follow=True) if p.stream in ("stdout", "stderr")])
+        assert following == "one\ntwo\nthree\n", following
+        pieces = [p async for p in box.logs()]
+        assert "".join(p.text for p in pieces if p.stream == "stdout") == "one\nthree\n", pieces
+        assert "".join(p.text for p in pieces if p.stream == "stderr") == "two\n" and abs(pieces[0].time - time.time()) < 300, pieces
+        assert "".join([p.text async for p in box.logs(tail=1)]) == "three\n"
+        assert {p.stream async for p in box.logs(console=True)} <= {"console", "notice"}
+    box = await Shared.get()
+    log = box.logs(follow=True)
+    waiting = asyncio.ensure_future(log.__anext__())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await log.aclose()
+    assert [p async for p in log] == []
+
+
+async def test_a_tunnel_reaches_a_port_of_the_box():
+    box = await Shared.get()
+    async with await box.exec("nc", ["-ll", "-p", "7777", "-e", "cat"]) as server:
+        assert server.id()
+        while True:
+            async with await (await box.network.tunnel(7777)).connect() as connection:
+                with contextlib.suppress(OSError):  # it does not listen yet
+                    await connection.write(b"x")
+                    if await connection.read() == b"x":
+                        break
+        data = os.urandom(500_000)
+        async with await (await box.network.tunnel(7777)).connect() as connection:
+            async def write():
+                await connection.write(data)
+                await connection.shutdown_write()
+
+            async def read():
+                got = b""
+                while piece := await connection.read():
+                    got += piece
+                return got
+            assert (await asyncio.gather(write(), read()))[1] == data
+        tunnel = await box.network.tunnel(7777)
+        assert tunnel.uri() is None
+        async with await tunnel.forward() as forwarder:
+            host, port = forwarder.local_addr.split(":")
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(b"through the forwarder\n")
+            assert await reader.readline() == b"through the forwarder\n"
+            writer.close()
+            with raises(RuntimeError, "the tunnel was used already"):
+                await tunnel.connect()
+            with raises(RuntimeError, "network error: "):
+                await (await box.network.tunnel(7777)).forward(boxlite.SocketAddress.tcp(host, int(port)))
+            ended = asyncio.ensure_future(forwarder.wait())
+        await ended
+        with tempfile.TemporaryDirectory() as d:
+            path = os.path.join(d, "socket")
+            async with await (await box.network.tunnel(7777)).forward(boxlite.SocketAddress.unix(path)) as forwarder:
+                assert forwarder.local_addr == path
+                reader, writer = await asyncio.open_unix_connection(path)
+                writer.write(b"again\n")
+                assert await reader.readline() == b"again\n"
+                writer.close()
+    with raises(ValueError):
+        await box.network.tunnel(0)
+    with raises(ValueError):
+        boxlite.SocketAddress.unix("relative")
+
+
+async def test_a_published_port_is_told():
+    async with a_box(ports=[(0, 80)], network=boxlite.NetworkSpec(allow_net=["192.0.2.1"])) as box:
+        await box.start()
+        network = (await box.info()).network
+        assert (network.mode, network.allow_net) == ("enabled", ["192.0.2.1"]), network
+        port = network.published_ports[0]
+        assert (port.guest_port, port.host_ip, port.protocol) == (80, "127.0.0.1", "tcp") and port.host_port > 0, port
+
+
 # --- figures, images ---
 
 async def test_figures_are_true():
@@ -530,7 +622,7 @@ async def test_what_the_library_cannot_do_is_unsupported_by_name():
         assert word in str(caught[0]).replace("-", "_").lower(), caught[0]
     async with a_box() as box:
         for call in (lambda: box.export(dest="/tmp"), box.clone_box, lambda: box.snapshot.create(name="s"), box.snapshot.list,
-                     lambda: box.network.tunnel(80), lambda: runtime().import_box("/x"), runtime().volumes.list):
+                     lambda: runtime().import_box("/x"), runtime().volumes.list):
             with raises(NativeError, "unsupported: "):
                 await call()
     with raises(NativeError, "unsupported: "):

@@ -248,7 +248,7 @@ def test_a_thousand_commands_leave_no_memory_and_no_reference():
 
     async def all_of_them():
         box = await Shared.get()
-        await many(box, 200)
+        await many(box, 100)
         gc.collect()
         objects, memory = len(gc.get_objects()), resident()
         references = sys.getrefcount(box._native), sys.getrefcount(box._pump.native), sys.getrefcount(None)

@@ -45,8 +45,6 @@ def test_a_box_is_made_used_and_removed():
     runtime.remove("sync")
     assert runtime.get("sync") is None and runtime.metrics().boxes_created_total >= 1
     assert {i.tag for i in runtime.images.list()} >= {"latest"}
-    with raises(RuntimeError, "unsupported: "):
-        same.network.tunnel(80)
 
 
 def test_simple_and_code_boxes_mirror_the_asynchronous_ones():
@@ -141,3 +139,44 @@ def test_what_another_thread_closes_ends_the_wait(world):
         assert time.monotonic() < end
     if info is not None:
         runtime.remove("closed", force=True)
+
+
+def test_a_tunnel_works_also_while_another_thread_waits():
+    box = shared()
+    with box.exec("nc", ["-ll", "-p", "7778", "-e", "cat"]):
+        def ask(text):
+            while True:
+                with box.network.tunnel(7778).connect() as connection:
+                    try:
+                        connection.write(text)
+                        connection.shutdown_write()
+                        got = b""
+                        while piece := connection.read():
+                            got += piece
+                    except OSError:
+                        continue
+                    if got == text:
+                        return got
+
+        assert ask(b"alone") == b"alone"
+        execution = box.exec("sleep", ["1000"])
+        waiting = threading.Thread(target=execution.wait)
+        waiting.start()
+        others = [threading.Thread(target=ask, args=(b"x" * 100_000,)) for _ in range(3)]
+        for t in others:
+            t.start()
+        for t in others:
+            t.join(60)
+        assert not any(t.is_alive() for t in others)
+        execution.kill()
+        waiting.join(60)
+        assert not waiting.is_alive()
+
+
+def test_logs_and_processes():
+    runtime = boxlite.SyncBoxlite.default()
+    box = runtime.create(boxlite.BoxOptions(**ALPINE, cmd=["echo", "logged"]), "logged")
+    box.start()
+    assert box.wait() == 0 and "".join(p.text for p in box.logs()) == "logged\n"
+    assert any(p.pid for p in shared().processes())
+    runtime.remove("logged", force=True)

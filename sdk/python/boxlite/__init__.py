@@ -27,8 +27,11 @@ _MODULES = {
     "_options": ("AdvancedBoxOptions", "BoxOptions", "ContainerCapabilities", "CopyOptions", "HealthCheckOptions", "ImageRegistry",
                  "NetworkSpec", "Options", "Secret", "SecurityOptions"),
     "_records": ("BoxInfo", "BoxMetrics", "BoxStateInfo", "CopyResult", "ExecResult", "ExecUsage", "FileInfo", "HealthState",
-                 "HealthStatus", "ImageInfo", "ImagePullResult", "ImageRemoveResult", "NetworkInfo", "PublishedPort", "RuntimeMetrics"),
-    "_runtime": ("Box", "Boxlite", "ImageHandle", "NetworkHandle", "SnapshotHandle", "VolumeHandle"),
+                 "HealthStatus", "ImageInfo", "ImagePullResult", "ImageRemoveResult", "NetworkInfo", "ProcessInfo", "PublishedPort",
+                 "RuntimeMetrics"),
+    "_runtime": ("Box", "Boxlite", "ImageHandle", "SnapshotHandle", "VolumeHandle"),
+    "_network": ("BoxConnection", "BoxTunnel", "NetworkHandle", "SocketAddress", "TunnelForwarder"),
+    "_logs": ("LogPiece", "LogStream"),
     "_execution": ("ExecStderr", "ExecStdin", "ExecStdout", "Execution"),
 }
 _NATIVE_NAMES = frozenset(name for names in _MODULES.values() for name in names)
@@ -37,8 +40,8 @@ _MODULES.update({
     "codebox": ("CodeBox", "CodeError", "CodeResult"),
     "interactivebox": ("InteractiveBox",),
     "errors": ("BoxliteError", "ExecError", "ParseError", "TimeoutError"),
-    "sync_api": ("SyncBox", "SyncBoxlite", "SyncCodeBox", "SyncExecStderr", "SyncExecStdin", "SyncExecStdout", "SyncExecution",
-                 "SyncImageHandle", "SyncNetworkHandle", "SyncSimpleBox"),
+    "sync_api": ("SyncBox", "SyncBoxConnection", "SyncBoxTunnel", "SyncBoxlite", "SyncCodeBox", "SyncExecStderr", "SyncExecStdin", "SyncExecStdout", "SyncExecution",
+                 "SyncImageHandle", "SyncLogStream", "SyncNetworkHandle", "SyncSimpleBox", "SyncTunnelForwarder"),
 })
 _WHERE = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -77,7 +77,10 @@ def pairs(name: str, value: Any) -> List[Tuple[str, str]]:
     for pair in value:
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise TypeError(f"{name} must be a list of pairs (name, value), not of {pair!r}")
-    return [(text(f"{name} name", k), text(f"{name}[{k}]", v)) for k, v in value]
+    for key, _ in value:
+        if not text(f"{name} name", key) or "=" in key:
+            raise ValueError(f"{name}: {key!r} is no name of a variable")
+    return [(key, text(f"{name}[{key}]", v)) for key, v in value]
 
 
 def optional(check: Check) -> Check:

@@ -49,7 +49,7 @@ class Op:
     late(value, error) is called, in the drain, with an answer that nobody waits for any more because the waiter was cancelled.
     """
 
-    __slots__ = ("pump", "answered", "value", "error", "deadline", "late", "_abandoned", "_waiters", "_then", "__weakref__")
+    __slots__ = ("pump", "answered", "value", "error", "deadline", "watch", "late", "_abandoned", "_waiters", "_then", "__weakref__")
 
     def __init__(self, pump: Pump, late: Optional[Callable[[Any, Optional[BaseException]], None]] = None) -> None:
         self.pump = pump
@@ -57,6 +57,7 @@ class Op:
         self.value: Any = None
         self.error: Optional[BaseException] = None
         self.deadline: Optional[float] = None  # of block, on time.monotonic()
+        self.watch: Optional[Tuple[int, bool]] = None  # of block: a descriptor that is wanted instead, for writing?
         self.late = late
         self._abandoned = False
         self._waiters: List[asyncio.Future[None]] = []
@@ -145,6 +146,44 @@ class _Within:
     def __await__(self) -> Generator[Any, None, bool]:
         yield from self.op._wait(self.seconds)
         return self.op.answered
+
+
+def _is_ready(watch: Optional[Tuple[int, bool]], bell: int = -1) -> bool:
+    """Is the descriptor ready? With a bell: waits until it is, or the bell rings."""
+    import select
+
+    assert watch is not None
+    fd, write = watch
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT if write else select.POLLIN)
+    if bell >= 0:
+        poll.register(bell, select.POLLIN)
+    return any(ready == fd for ready, _ in poll.poll(0 if bell < 0 else None))
+
+
+class _Ready:
+    """Awaited: a descriptor is ready."""
+
+    __slots__ = ("pump", "fd", "write")
+
+    def __init__(self, pump: Pump, fd: int, write: bool) -> None:
+        self.pump, self.fd, self.write = pump, fd, write
+
+    def __await__(self) -> Generator[Any, None, None]:
+        loop = running_loop()
+        if loop is None:
+            op = Op(self.pump)
+            op.watch = (self.fd, self.write)
+            yield op
+            return
+        self.pump.attach(loop)
+        future: asyncio.Future[None] = loop.create_future()
+        add, remove = (loop.add_writer, loop.remove_writer) if self.write else (loop.add_reader, loop.remove_reader)
+        add(self.fd, _resolve, future)
+        try:
+            yield from future
+        finally:
+            remove(self.fd)
 
 
 def run_blocking(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -268,6 +307,7 @@ class Pump:
         self._local: Set[Op] = set()
         self._role = threading.Condition(threading.Lock())
         self._taken = False
+        self._bells: Set[int] = set()  # of threads that watch a descriptor while another one drains
         _open.add(self)
 
     # --- answers ---
@@ -307,19 +347,24 @@ class Pump:
             self._role.release()
         self._drain(0)
 
-    def _drain(self, timeout_ms: int) -> None:
+    def _drain(self, timeout_ms: int, *watch: Any) -> None:
         """With the role, which is given back."""
         try:
-            self.native.drain(timeout_ms)
+            self.native.drain(timeout_ms, *watch)
         finally:
             with self._role:
                 self._taken = False
                 self._role.notify_all()
+                for bell in self._bells:
+                    os.write(bell, b"!")
 
     # --- blocking ---
 
+    def ready(self, fd: int, write: bool) -> _Ready:
+        return _Ready(self, fd, write)
+
     def block(self, op: Op) -> None:
-        """Until op is answered, or its deadline is over."""
+        """Until op is answered, its deadline is over, or what it watches is ready."""
         while not op.answered:
             left = None if op.deadline is None else op.deadline - time.monotonic()
             if left is not None and left <= 0:
@@ -327,11 +372,35 @@ class Pump:
             with self._role:
                 if op.answered:
                     return
-                if self._taken:
+                if not self._taken:
+                    self._taken = True
+                    bell = None
+                elif op.watch is None:
                     self._role.wait(left)
                     continue
-                self._taken = True
-            self._drain(-1 if left is None else min(int(left * 1000) + 1, 2**31 - 1))
+                else:
+                    bell = os.pipe()
+                    self._bells.add(bell[1])
+            if bell is not None:
+                if self._watch(op.watch, bell):
+                    return
+                continue
+            if op.watch is None:
+                self._drain(-1 if left is None else min(int(left * 1000) + 1, 2**31 - 1))
+            else:
+                self._drain(-1, *op.watch)
+                if _is_ready(op.watch):
+                    return
+
+    def _watch(self, watch: Optional[Tuple[int, bool]], bell: Tuple[int, int]) -> bool:
+        """Another thread drains: until it has done with that, or what is watched is ready."""
+        try:
+            return _is_ready(watch, bell[0])
+        finally:
+            with self._role:
+                self._bells.discard(bell[1])
+            os.close(bell[0])
+            os.close(bell[1])
 
     # --- the end ---
 

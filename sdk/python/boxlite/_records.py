@@ -153,6 +153,22 @@ def box_metrics(values: Dict[str, Any], facts: Dict[str, str]) -> BoxMetrics:
     return BoxMetrics(**values, **stages)
 
 
+class ProcessInfo(Record):
+    """A process of a box, as the box sees it. parent 0: it was started from outside, as commands are. state: a letter: R runs, S sleeps, D waits
+    for a device, T is stopped, Z has ended. Microseconds, bytes, milliseconds."""
+
+    pid: int
+    parent: int
+    uid: int
+    state: str
+    threads: int
+    cpu_us: int
+    memory_bytes: int
+    age_ms: int
+    name: str
+    command: str
+
+
 class ImageInfo(Record):
     """An image of the runtime. id: sha256 of its configuration. size_bytes: compressed."""
 

@@ -10,9 +10,12 @@ from . import _check as check
 from . import _records as records
 from . import boxlite as native
 from ._execution import Execution
+from ._logs import LogStream
+from ._network import NetworkHandle
 from ._options import BoxOptions, CopyOptions, Env, Options
 from ._pump import Op, Pump
-from ._records import (BoxInfo, BoxMetrics, CopyResult, FileInfo, ImageInfo, ImagePullResult, ImageRemoveResult, RuntimeMetrics)
+from ._records import (BoxInfo, BoxMetrics, CopyResult, FileInfo, ImageInfo, ImagePullResult, ImageRemoveResult, ProcessInfo,
+                       RuntimeMetrics)
 from .errors import unsupported
 
 if TYPE_CHECKING:
@@ -68,7 +71,7 @@ class Box:
     @property
     def network(self) -> NetworkHandle:
         """The way into the box's network."""
-        return NetworkHandle(self)
+        return NetworkHandle(self._pump, self._native)
 
     @property
     def snapshot(self) -> SnapshotHandle:
@@ -103,6 +106,23 @@ class Box:
         """More about it, as named facts: see boxlite_box_details. Extension."""
         facts: Dict[str, str] = await self._pump.post(self._native.details)
         return facts
+
+    async def wait(self) -> int:
+        """Until it does not run: the exit code of its main process, 0 when it has none. RuntimeError "engine reported an error: ..." when it
+        failed. Extension."""
+        code: int = await self._pump.post(self._native.wait)
+        return code
+
+    async def processes(self) -> List[ProcessInfo]:
+        """Its processes, by number. RuntimeError "invalid state: ..." when it does not run. Extension."""
+        return [ProcessInfo._of(p) for p in await self._pump.post(self._native.processes)]
+
+    def logs(self, *, tail: Optional[int] = None, since: Optional[float] = None, follow: bool = False, console: bool = False) -> LogStream:
+        """What its main process wrote, of which the last 12 to 16 MiB are kept: `async for piece in box.logs()`. tail: so many lines of the
+        end, 0: none. since: unix time, seconds. follow: goes on until the box stops. console: the machine's console instead. Extension."""
+        lines = 0 if tail is None else -1 if tail == 0 else check.integer(1, 2**31 - 1)("tail", tail)
+        return LogStream(self._pump, self._native, lines, 0 if since is None else int(since * 1000), check.flag("follow", follow),
+                         check.flag("console", console))
 
     # --- commands ---
 
@@ -216,17 +236,6 @@ class Box:
         await self.stop()
 
 
-class NetworkHandle:
-    """The way into a box's network."""
-
-    def __init__(self, box: Box) -> None:
-        self._box = box
-
-    async def tunnel(self, port: int) -> Any:
-        """RuntimeError "unsupported: ...": this version publishes ports (BoxOptions.ports) only."""
-        raise unsupported("tunnel: this version of BoxLite has no tunnels; publish the port when the box is made (ports=)")
-
-
 class SnapshotHandle:
     """Snapshots of a box: each call is RuntimeError "unsupported: ..."."""
 
@@ -301,6 +310,11 @@ class ImageHandle:
         natural = check.integer(0, 2**63 - 1)
         return ImageRemoveResult._of(await self._pump.post(self._pump.native.image_prune, all, dry_run,
                                                            natural("older_than_secs", older_than_secs), natural("keep_bytes", keep_bytes)))
+
+    async def warm(self, reference: str, *, cpus: Optional[int] = None, memory_mib: Optional[int] = None) -> None:
+        """Makes at once what the first boxes of an image would wait for; the image must be there. cpus, memory_mib: of those boxes. Extension."""
+        size = check.optional(check.integer(1, 2**31 - 1))
+        await self._pump.post(self._pump.native.image_warm, reference, size("cpus", cpus) or 0, size("memory_mib", memory_mib) or 0)
 
     async def inspect(self, reference: str) -> Dict[str, str]:
         """More about an image, as named facts: see boxlite_image_inspect. Extension."""

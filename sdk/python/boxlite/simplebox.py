@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any, Dict, Optional, TypeVar, Union
 
 from . import boxlite as native
 from ._execution import Collector, Execution
+from ._network import BoxTunnel, NetworkHandle
 from ._options import BoxOptions, CopyOptions
 from ._records import BoxInfo, BoxMetrics, CopyResult, ExecResult
-from ._runtime import Box, Boxlite, NetworkHandle
+from ._runtime import Box, Boxlite
 
 if TYPE_CHECKING:
     import os
@@ -149,7 +150,7 @@ class SimpleBox:
     def network(self) -> NetworkHandle:
         return self._started().network
 
-    async def tunnel(self, port: int) -> Any:
+    async def tunnel(self, port: int) -> BoxTunnel:
         """As NetworkHandle.tunnel."""
         return await self.network.tunnel(port)
 

@@ -9,10 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence, Tuple, Type, TypeVar, Union
 
 from ._execution import Execution, ExecStdin, ExecStream
+from ._logs import LogPiece, LogStream
+from ._network import PIECE, BoxConnection, BoxTunnel, NetworkHandle, SocketAddress, TunnelForwarder
 from ._options import BoxOptions, CopyOptions, Env, Options
 from ._pump import run_blocking as run
-from ._records import BoxInfo, BoxMetrics, CopyResult, ExecResult, FileInfo, ImageInfo, ImagePullResult, ImageRemoveResult, RuntimeMetrics
-from ._runtime import Box, Boxlite, ImageHandle, NetworkHandle
+from ._records import (BoxInfo, BoxMetrics, CopyResult, ExecResult, FileInfo, ImageInfo, ImagePullResult, ImageRemoveResult, ProcessInfo,
+                       RuntimeMetrics)
+from ._runtime import Box, Boxlite, ImageHandle
 from .codebox import CodeBox, CodeResult
 from .simplebox import SimpleBox
 
@@ -107,14 +110,99 @@ class SyncExecution:
         run(self._execution.__aexit__(kind, error, traceback))
 
 
+class SyncBoxConnection:
+    """A connection to a port of a box. See BoxConnection."""
+
+    def __init__(self, connection: BoxConnection) -> None:
+        self._connection = connection
+
+    def read(self, max: int = PIECE) -> bytes:
+        return run(self._connection.read(max))
+
+    def write(self, data: Union[bytes, bytearray, memoryview]) -> None:
+        run(self._connection.write(data))
+
+    def shutdown_write(self) -> None:
+        run(self._connection.shutdown_write())
+
+    def close(self) -> None:
+        run(self._connection.close())
+
+    def __enter__(self) -> SyncBoxConnection:
+        return self
+
+    def __exit__(self, kind: Optional[Type[BaseException]], error: Optional[BaseException], traceback: Optional[TracebackType]) -> None:
+        self.close()
+
+
+class SyncTunnelForwarder:
+    """What listens on this host for a tunnel. Its bytes move while a call of this module waits: wait() serves until close(), from another
+    thread. See TunnelForwarder."""
+
+    def __init__(self, forwarder: TunnelForwarder) -> None:
+        self._forwarder = forwarder
+
+    @property
+    def local_addr(self) -> str:
+        return self._forwarder.local_addr
+
+    def wait(self) -> None:
+        run(self._forwarder.wait())
+
+    def close(self) -> None:
+        run(self._forwarder.close())
+
+    def __enter__(self) -> SyncTunnelForwarder:
+        return self
+
+    def __exit__(self, kind: Optional[Type[BaseException]], error: Optional[BaseException], traceback: Optional[TracebackType]) -> None:
+        self.close()
+
+
+class SyncBoxTunnel:
+    """A way to a port of a box. See BoxTunnel."""
+
+    def __init__(self, tunnel: BoxTunnel) -> None:
+        self._tunnel = tunnel
+
+    def uri(self) -> Optional[str]:
+        return self._tunnel.uri()
+
+    def connect(self) -> SyncBoxConnection:
+        return SyncBoxConnection(run(self._tunnel.connect()))
+
+    def forward(self, address: Optional[SocketAddress] = None) -> SyncTunnelForwarder:
+        return SyncTunnelForwarder(run(self._tunnel.forward(address)))
+
+
 class SyncNetworkHandle:
     """The way into a box's network. See NetworkHandle."""
 
     def __init__(self, network: NetworkHandle) -> None:
         self._network = network
 
-    def tunnel(self, port: int) -> Any:
-        return run(self._network.tunnel(port))
+    def tunnel(self, port: int) -> SyncBoxTunnel:
+        return SyncBoxTunnel(run(self._network.tunnel(port)))
+
+
+class SyncLogStream:
+    """Pieces of a log: `for piece in box.logs()`. See LogStream."""
+
+    def __init__(self, stream: LogStream) -> None:
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[LogPiece]:
+        return self
+
+    def __next__(self) -> LogPiece:
+        piece = run(self._stream._read())
+        if piece is None:
+            raise StopIteration
+        return piece
+
+    def close(self) -> None:
+        """Nothing more is read."""
+        run(self._stream.aclose())
 
 
 class SyncBox:
@@ -159,6 +247,16 @@ class SyncBox:
 
     def details(self) -> Dict[str, str]:
         return run(self._box.details())
+
+    def wait(self) -> int:
+        return run(self._box.wait())
+
+    def processes(self) -> List[ProcessInfo]:
+        return run(self._box.processes())
+
+    def logs(self, *, tail: Optional[int] = None, since: Optional[float] = None, follow: bool = False,
+             console: bool = False) -> SyncLogStream:
+        return SyncLogStream(self._box.logs(tail=tail, since=since, follow=follow, console=console))
 
     def exec(self, command: str, args: Optional[Sequence[str]] = None, env: Optional[Env] = None, tty: bool = False,
              user: Optional[str] = None, timeout_secs: Optional[float] = None, cwd: Optional[str] = None, *, kill_on_cancel: bool = False,
@@ -231,6 +329,9 @@ class SyncImageHandle:
 
     def prune(self, *, all: bool = False, dry_run: bool = False, older_than_secs: int = 0, keep_bytes: int = 0) -> ImageRemoveResult:
         return run(self._images.prune(all=all, dry_run=dry_run, older_than_secs=older_than_secs, keep_bytes=keep_bytes))
+
+    def warm(self, reference: str, *, cpus: Optional[int] = None, memory_mib: Optional[int] = None) -> None:
+        run(self._images.warm(reference, cpus=cpus, memory_mib=memory_mib))
 
     def inspect(self, reference: str) -> Dict[str, str]:
         return run(self._images.inspect(reference))
@@ -334,7 +435,7 @@ class SyncSimpleBox:
     def network(self) -> SyncNetworkHandle:
         return SyncNetworkHandle(self._box.network)
 
-    def tunnel(self, port: int) -> Any:
+    def tunnel(self, port: int) -> SyncBoxTunnel:
         return self.network.tunnel(port)
 
     def start(self: B) -> B:

@@ -83,6 +83,8 @@ SIMPLE_CALL(box_stop, boxlite_stop_box, bxpy_on_plain)
 SIMPLE_CALL(box_restart, boxlite_restart_box, bxpy_on_plain)
 SIMPLE_CALL(box_info, boxlite_box_info, bxpy_on_box_info)
 SIMPLE_CALL(box_details, boxlite_box_details, bxpy_on_info)
+SIMPLE_CALL(box_processes, boxlite_box_processes, bxpy_on_processes)
+SIMPLE_CALL(box_wait, boxlite_box_wait, bxpy_on_wait)
 SIMPLE_CALL(box_metrics, boxlite_box_metrics, bxpy_on_box_metrics)
 
 /* ---- commands ---- */
@@ -340,6 +342,59 @@ static PyObject *box_rename(PyObject *self, PyObject *args)
     return bxpy_posted(c, boxlite_box_rename(b->handle, path, to, &how, bxpy_on_plain, c, &e), &e);
 }
 
+/* ---- logs, the network ---- */
+
+/* Gives a number that cancel_logs takes. */
+static PyObject *box_logs(PyObject *self, PyObject *args)
+{
+    struct box *b = (struct box *)self;
+    BoxliteLogOptions how = BOXLITE_LOG_OPTIONS_INIT;
+    CBoxliteError e = {Ok, NULL};
+    PyObject *done, *piece, *posted;
+    long long tail, since_ms;
+    struct call *c;
+
+    if (!PyArg_ParseTuple(args, "OOLLpp:logs", &done, &piece, &tail, &since_ms, &how.follow, &how.console))
+        return NULL;
+    if (!PyCallable_Check(piece)) {
+        PyErr_SetString(PyExc_TypeError, "who gets the pieces must be callable");
+        return NULL;
+    }
+    c = bxpy_call_new(b->runtime, done);
+    if (!c)
+        return NULL;
+    how.tail = tail;
+    how.since_ms = since_ms;
+    Py_INCREF(piece);
+    c->piece = piece;
+    posted = bxpy_posted(c, boxlite_box_logs(b->handle, &how, bxpy_on_log, bxpy_on_plain, c, &e), &e);
+    if (!posted)
+        return NULL;
+    Py_DECREF(posted);
+    return PyLong_FromVoidPtr(c);
+}
+
+static PyObject *box_cancel_logs(PyObject *self, PyObject *number)
+{
+    struct box *b = (struct box *)self;
+    CBoxliteError e = {Ok, NULL};
+    void *c = PyLong_AsVoidPtr(number); /* compared, never followed */
+
+    if ((!c && PyErr_Occurred()) || !bxpy_usable(b->runtime))
+        return NULL;
+    if (boxlite_box_cancel_logs(b->handle, c, &e) != Ok)
+        return bxpy_raise(&e);
+    Py_RETURN_NONE;
+}
+
+static PyObject *box_tunnel(PyObject *self, PyObject *args)
+{
+    struct box *b = (struct box *)self;
+    unsigned short port;
+
+    return PyArg_ParseTuple(args, "H:tunnel", &port) ? bxpy_tunnel_new(b->runtime, b->handle, port) : NULL;
+}
+
 /* ---- the type ---- */
 
 PyTypeObject *bxpy_make_box_type(void)
@@ -351,6 +406,12 @@ PyTypeObject *bxpy_make_box_type(void)
         {"info", box_info, METH_O, "info(done)"},
         {"details", box_details, METH_O, "details(done)"},
         {"metrics", box_metrics, METH_O, "metrics(done)"},
+        {"processes", box_processes, METH_O, "processes(done)"},
+        {"wait", box_wait, METH_O, "wait(done)"},
+        {"logs", box_logs, METH_VARARGS,
+         "logs(done, piece, tail, since_ms, follow, console): a number for cancel_logs"},
+        {"cancel_logs", box_cancel_logs, METH_O, "cancel_logs(number)"},
+        {"tunnel", box_tunnel, METH_VARARGS, "tunnel(port)"},
         {"exec", box_exec, METH_VARARGS,
          "exec(done, command, args, env, workdir, user, timeout, tty, stdin_closed, detached, (rows, cols), "
          "limits)"},

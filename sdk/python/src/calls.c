@@ -50,11 +50,12 @@ static void forget(struct call *c)
 PyObject *bxpy_posted(struct call *c, BoxliteErrorCode rc, CBoxliteError *e)
 {
     struct runtime *r = c->runtime;
-    PyObject *done = c->done;
+    PyObject *done = c->done, *piece = c->piece;
 
     if (rc == Ok)
         Py_RETURN_NONE;
     forget(c);
+    Py_XDECREF(piece);
     Py_DECREF(done);
     Py_DECREF(r);
     return bxpy_raise(e);
@@ -64,7 +65,8 @@ PyObject *bxpy_posted(struct call *c, BoxliteErrorCode rc, CBoxliteError *e)
 static void answer(struct call *c, PyObject *result, PyObject *error)
 {
     struct runtime *r = c->runtime;
-    PyObject *done = c->done, *r0 = result ? result : Py_None, *e0 = error ? error : Py_None, *returned;
+    PyObject *done = c->done, *piece = c->piece, *r0 = result ? result : Py_None,
+             *e0 = error ? error : Py_None, *returned;
 
     forget(c);
     returned = PyObject_CallFunctionObjArgs(done, r0, e0, NULL);
@@ -73,6 +75,7 @@ static void answer(struct call *c, PyObject *result, PyObject *error)
     Py_XDECREF(returned);
     Py_XDECREF(result);
     Py_XDECREF(error);
+    Py_XDECREF(piece);
     Py_DECREF(done);
     Py_DECREF(r);
 }
@@ -156,6 +159,7 @@ ON_RESULT(bxpy_on_box_metrics, CBoxMetrics *, bxpy_box_metrics, BORROWED)
 ON_RESULT(bxpy_on_runtime_metrics, CRuntimeMetrics *, bxpy_runtime_metrics, BORROWED)
 ON_RESULT(bxpy_on_copied, const CBoxCopyResult *, bxpy_copied, BORROWED)
 ON_RESULT(bxpy_on_file, const CBoxFileInfo *, bxpy_file, BORROWED)
+ON_RESULT(bxpy_on_processes, const CBoxProcessList *, bxpy_processes, BORROWED)
 ON_RESULT(bxpy_on_files, const CBoxFileInfoList *, bxpy_files, BORROWED)
 
 void bxpy_on_plain(CBoxliteError *e, void *ud)
@@ -228,5 +232,23 @@ void bxpy_on_data(const uint8_t *data, size_t len, CBoxliteError *e, void *ud)
 
     bxpy_enter(r);
     finish(c, e ? NULL : PyBytes_FromStringAndSize((const char *)data, (Py_ssize_t)len), e);
+    bxpy_leave(r);
+}
+
+void bxpy_on_log(int stream, int64_t time_ns, const uint8_t *data, size_t len, void *ud)
+{
+    struct call *c = ud;
+    struct runtime *r = c->runtime;
+    PyObject *returned, *piece;
+
+    bxpy_enter(r);
+    piece = c->piece;
+    Py_INCREF(piece);
+    returned =
+        PyObject_CallFunction(piece, "iLy#", stream, (long long)time_ns, (const char *)data, (Py_ssize_t)len);
+    if (!returned)
+        PyErr_WriteUnraisable(piece);
+    Py_XDECREF(returned);
+    Py_DECREF(piece);
     bxpy_leave(r);
 }

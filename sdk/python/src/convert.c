@@ -130,6 +130,23 @@ PyObject *bxpy_facts(const CBoxliteInfo *info)
     return facts;
 }
 
+static PyObject *process_at(const void *item)
+{
+    const CBoxProcess *p = *(const CBoxProcess *const *)item;
+
+    return Py_BuildValue("{s:i,s:i,s:k,s:C,s:i,s:K,s:K,s:K,s:N,s:N}", "pid", (int)p->pid, "parent",
+                         (int)p->parent, "uid", (unsigned long)p->uid, "state",
+                         p->state > 0 && p->state < 128 ? (int)p->state : '?', "threads", (int)p->threads,
+                         "cpu_us", (unsigned long long)p->cpu_us, "memory_bytes",
+                         (unsigned long long)p->memory_bytes, "age_ms", (unsigned long long)p->age_ms, "name",
+                         bxpy_text(p->name), "command", bxpy_text(p->command));
+}
+
+PyObject *bxpy_processes(const CBoxProcessList *list)
+{
+    return list_of(list->items, list->count, sizeof(list->items[0]), process_at);
+}
+
 /* ---- images ---- */
 
 PyObject *bxpy_pulled(const CImagePullResult *r)

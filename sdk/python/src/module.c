@@ -233,9 +233,12 @@ static bool fill(PyObject *module)
         "A failure that libboxlite reported. Its text begins with its class (\"box not found: web\"); "
         "`code` is the number of <boxlite.h>, `kind` its name.";
     static PyTypeObject *(*const make[])(void) = {bxpy_make_runtime_type, bxpy_make_box_type,
-                                                  bxpy_make_execution_type};
-    static PyTypeObject **const types[] = {&bxpy_runtime_type, &bxpy_box_type, &bxpy_execution_type};
-    static const char *const names[] = {"_Runtime", "_Box", "_Execution"};
+                                                  bxpy_make_execution_type, bxpy_make_tunnel_type,
+                                                  bxpy_make_forwarder_type};
+    static PyTypeObject *tunnel, *forwarder;
+    static PyTypeObject **const types[] = {&bxpy_runtime_type, &bxpy_box_type, &bxpy_execution_type, &tunnel,
+                                           &forwarder};
+    static const char *const names[] = {"_Runtime", "_Box", "_Execution", "_Tunnel", "_Forwarder"};
     size_t i;
 
     native_error = PyErr_NewExceptionWithDoc("boxlite.boxlite.NativeError", doc, PyExc_RuntimeError, NULL);

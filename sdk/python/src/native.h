@@ -57,6 +57,7 @@ struct call {
     struct call *prev, *next;
     struct runtime *runtime;
     PyObject *done;
+    PyObject *piece; /* of a log: who gets its pieces */
 };
 
 extern PyTypeObject *bxpy_runtime_type, *bxpy_box_type, *bxpy_execution_type;
@@ -98,7 +99,10 @@ void bxpy_on_box_info(CBoxInfo *info, CBoxliteError *e, void *ud);            /*
 void bxpy_on_box_list(CBoxInfoList *list, CBoxliteError *e, void *ud);        /* list of dict */
 void bxpy_on_execution(CExecutionHandle *x, CBoxliteError *e, void *ud);      /* Execution */
 void bxpy_on_loose(CExecutionHandle *x, CBoxliteError *e, void *ud); /* likewise, attached or detached */
-void bxpy_on_wait(int code, CBoxliteError *e, void *ud);             /* int */
+void bxpy_on_processes(const CBoxProcessList *list, CBoxliteError *e, void *ud);
+/* A piece of a log: piece(stream, time in ns, bytes). */
+void bxpy_on_log(int stream, int64_t time_ns, const uint8_t *data, size_t len, void *ud);
+void bxpy_on_wait(int code, CBoxliteError *e, void *ud);                   /* int */
 void bxpy_on_pulled(CImagePullResult *result, CBoxliteError *e, void *ud); /* dict */
 void bxpy_on_images(CImageInfoList *list, CBoxliteError *e, void *ud);     /* list of dict */
 void bxpy_on_pruned(const CImagePruneResult *result, CBoxliteError *e, void *ud);
@@ -129,6 +133,7 @@ PyObject *bxpy_runtime_metrics(const CRuntimeMetrics *m);
 PyObject *bxpy_copied(const CBoxCopyResult *r);
 PyObject *bxpy_file(const CBoxFileInfo *info);
 PyObject *bxpy_files(const CBoxFileInfoList *list);
+PyObject *bxpy_processes(const CBoxProcessList *list);
 
 /* A list of strings for the library: the objects that own the bytes, and pointers into them. */
 struct strings {
@@ -146,16 +151,20 @@ void bxpy_strings_done(struct strings *s);
 /* The options of an image and a sequence of (setting, value...). NULL with an exception. */
 CBoxliteOptions *bxpy_options(const char *image, PyObject *settings);
 
-/* ---- runtime.c, box.c, execution.c: the types
+/* ---- the other files: the types
  * --------------------------------------------------------------- */
 
 PyTypeObject *bxpy_make_runtime_type(void);
 PyTypeObject *bxpy_make_box_type(void);
 PyTypeObject *bxpy_make_execution_type(void);
+PyTypeObject *bxpy_make_tunnel_type(void);
+PyTypeObject *bxpy_make_forwarder_type(void);
 
 /* Take the handle, also on failure (NULL with an exception). loose: freeing it does not end the command. */
 PyObject *bxpy_box_new(struct runtime *r, CBoxHandle *handle);
 PyObject *bxpy_execution_new(struct runtime *r, CExecutionHandle *handle, bool loose);
+/* A tunnel to a port of a box. NULL with an exception. */
+PyObject *bxpy_tunnel_new(struct runtime *r, CBoxHandle *box, unsigned short port);
 /* The runtime is closed: commands that nobody holds are given up. */
 void bxpy_commands_closed(struct runtime *r);
 

@@ -45,8 +45,10 @@ static CBoxliteRuntime *open_library(const char *home, PyObject *rows)
     for (i = 0; i < n && take_registry(PyTuple_GetItem(rows, i), &registries[i]); i++)
         ;
     if (i == n) {
-        Py_BEGIN_ALLOW_THREADS rc = boxlite_runtime_new(home, registries, (int)n, &rt, &e);
-        Py_END_ALLOW_THREADS
+        PyThreadState *thread = PyEval_SaveThread();
+
+        rc = boxlite_runtime_new(home, registries, (int)n, &rt, &e);
+        PyEval_RestoreThread(thread);
     }
     free(registries);
     if (rc != Ok)
@@ -172,30 +174,35 @@ static int drain_once(struct runtime *r)
     return n;
 }
 
-/* Waits for the runtime, for close, or for a signal of this process. False with an exception, of a signal's
- * handler. */
-static bool wait_for_events(struct runtime *r, int timeout_ms)
+/* Waits for the runtime, for close, for what `also` says, or for a signal of this process. False with an
+ * exception, of a signal's handler. */
+static bool wait_for_events(struct runtime *r, int timeout_ms, struct pollfd *also)
 {
-    struct pollfd p[2] = {{.fd = boxlite_runtime_fd(r->rt), .events = POLLIN},
-                          {.fd = r->wake_fd, .events = POLLIN}};
-    int n;
+    struct pollfd p[3] = {
+        {.fd = boxlite_runtime_fd(r->rt), .events = POLLIN}, {.fd = r->wake_fd, .events = POLLIN}, *also};
+    PyThreadState *thread = PyEval_SaveThread();
+    int n = poll(p, 3, timeout_ms), error = errno;
 
-    Py_BEGIN_ALLOW_THREADS n = poll(p, 2, timeout_ms);
-    Py_END_ALLOW_THREADS if (n < 0 && errno == EINTR) return PyErr_CheckSignals() == 0;
+    PyEval_RestoreThread(thread);
+    also->revents = p[2].revents;
+    errno = error;
+    if (n < 0 && errno == EINTR)
+        return PyErr_CheckSignals() == 0;
     if (n < 0)
         PyErr_SetFromErrno(PyExc_OSError);
     return n >= 0;
 }
 
-/* Until a callback was made, the time is over, close was wanted, or it failed. */
-static int drain(struct runtime *r, int timeout_ms)
+/* Until a callback was made, the time is over, `also` is ready, close was wanted, or it failed. */
+static int drain(struct runtime *r, int timeout_ms, struct pollfd *also)
 {
     int64_t deadline = now_ms() + timeout_ms, left = timeout_ms;
     int n;
 
     for (;;) {
         n = drain_once(r);
-        if (n != 0 || r->close_wanted || left == 0 || !wait_for_events(r, left < 0 ? -1 : (int)left))
+        if (n != 0 || r->close_wanted || left == 0 || also->revents ||
+            !wait_for_events(r, left < 0 ? -1 : (int)left, also))
             break;
         if (timeout_ms >= 0) {
             left = deadline - now_ms();
@@ -208,14 +215,16 @@ static int drain(struct runtime *r, int timeout_ms)
 static PyObject *runtime_drain(PyObject *self, PyObject *args)
 {
     struct runtime *r = (struct runtime *)self;
-    int timeout_ms, n;
+    struct pollfd also = {.fd = -1};
+    int timeout_ms, write = 0, n;
 
-    if (!PyArg_ParseTuple(args, "i:drain", &timeout_ms) || !bxpy_usable(r))
+    if (!PyArg_ParseTuple(args, "i|ip:drain", &timeout_ms, &also.fd, &write) || !bxpy_usable(r))
         return NULL;
     if (r->draining)
         return bxpy_raise_text(InvalidState, "the runtime is being drained already");
+    also.events = write ? POLLOUT : POLLIN;
     r->draining = true;
-    n = drain(r, timeout_ms);
+    n = drain(r, timeout_ms, &also);
     r->draining = false;
     if (r->close_wanted) {
         PyObject *type, *value, *traceback;
@@ -473,13 +482,28 @@ static PyObject *image_inspect(PyObject *self, PyObject *args)
     return bxpy_posted(c, boxlite_image_inspect(r->images, reference, bxpy_on_info, c, &e), &e);
 }
 
+static PyObject *image_warm(PyObject *self, PyObject *args)
+{
+    struct runtime *r = (struct runtime *)self;
+    BoxliteImageWarm how = BOXLITE_IMAGE_WARM_INIT;
+    CBoxliteError e = {Ok, NULL};
+    const char *reference;
+    PyObject *done;
+    struct call *c;
+
+    if (!PyArg_ParseTuple(args, "Osii:warm", &done, &reference, &how.cpus, &how.memory_mib) ||
+        !(c = bxpy_call_new(r, done)))
+        return NULL;
+    return bxpy_posted(c, boxlite_image_warm(r->images, reference, &how, bxpy_on_plain, c, &e), &e);
+}
+
 /* ---- the type ---- */
 
 PyTypeObject *bxpy_make_runtime_type(void)
 {
     static PyMethodDef methods[] = {
         {"drain", runtime_drain, METH_VARARGS,
-         "drain(timeout_ms): does what is due; how many callbacks were made."},
+         "drain(timeout_ms[, fd, write]): does what is due; how many callbacks were made."},
         {"fd", runtime_fd, METH_NOARGS, "The descriptor that is readable when drain(0) would do something."},
         {"close", runtime_close, METH_NOARGS,
          "Frees the runtime; what is unanswered is answered with `stopped`."},
@@ -499,6 +523,7 @@ PyTypeObject *bxpy_make_runtime_type(void)
         {"image_remove", image_remove, METH_VARARGS, "image_remove(done, reference, force)"},
         {"image_prune", image_prune, METH_VARARGS,
          "image_prune(done, all, dry_run, older_than_secs, keep_bytes)"},
+        {"image_warm", image_warm, METH_VARARGS, "image_warm(done, reference, cpus, memory_mib)"},
         {"image_inspect", image_inspect, METH_VARARGS, "image_inspect(done, reference)"},
         {NULL, NULL, 0, NULL},
     };
