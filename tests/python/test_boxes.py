@@ -444,6 +444,53 @@ async def test_logs_have_what_the_main_process_wrote():
     assert [p async for p in log] == []
 
 
+async def test_events_tell_what_happens_and_what_has_happened():
+    stream = runtime().events()
+    with raises(RuntimeError, "are read already"):
+        runtime().events()
+    async with a_box("eventful") as box:
+        assert (await sh(box, "exit 3")).exit_code == 3
+        await box.stop()
+        seen = []
+        while not seen or seen[-1].type != "box.stopped":
+            event = await asyncio.wait_for(stream.__anext__(), 60)
+            if event.box_id == box.id:
+                seen.append(event)
+        assert [e.type for e in seen] == ["box.created", "box.started", "exec.started", "exec.ended", "box.stopped"], seen
+        assert (seen[3].program, seen[3].exit_code, seen[0].box_name) == ("sh", 3, "eventful") and abs(seen[0].time - time.time()) < 300, seen
+        waiting = asyncio.ensure_future(stream.__anext__())
+        await asyncio.sleep(0)
+        await stream.aclose()
+        with raises(StopAsyncIteration):
+            await waiting
+        past = []
+        async for event in runtime().events(since=seen[0].time - 1):
+            if event.type == "events.current":
+                break
+            past.append(event)
+        assert [e.type for e in past if e.box_id == box.id] == [e.type for e in seen], past
+
+
+async def test_the_health_of_a_box_is_checked():
+    check = boxlite.HealthCheckOptions(interval=1, timeout=5, retries=1, start_period=0, cmd=["test", "!", "-e", "/root/ill"])
+    async with a_box("patient", advanced=boxlite.AdvancedBoxOptions(health_check=check)) as box:
+        assert (await box.info()).health_status == boxlite.HealthStatus(state=boxlite.HealthState.NONE, failures=0, last_check=None)
+        stream = runtime().events()
+        await box.start()
+
+        async def state():
+            async for event in stream:
+                if event.type == "box.health" and event.health != "starting":
+                    return event.health
+        assert await asyncio.wait_for(state(), 60) == "healthy"
+        status = (await runtime().get_info("patient")).health_status
+        assert status.state == boxlite.HealthState.HEALTHY and status.failures == 0 and status.last_check, status
+        await sh(box, "touch /root/ill")
+        assert await asyncio.wait_for(state(), 60) == "unhealthy"
+        await stream.aclose()
+        assert (await box.info()).health_status.state == boxlite.HealthState.UNHEALTHY
+
+
 async def test_a_tunnel_reaches_a_port_of_the_box():
     box = await Shared.get()
     async with await box.exec("nc", ["-ll", "-p", "7777", "-e", "cat"]) as server:
@@ -615,8 +662,7 @@ async def test_simplebox_that_dies_is_removed_all_the_same():
 
 async def test_what_the_library_cannot_do_is_unsupported_by_name():
     for options, word in (({"volumes": [("/tmp", "/x")]}, "volume"), ({"auto_stop": 10}, "auto_stop"),
-                          ({"secrets": [boxlite.Secret("k", "v")]}, "secret"),
-                          ({"advanced": boxlite.AdvancedBoxOptions(health_check=boxlite.HealthCheckOptions())}, "health")):
+                          ({"secrets": [boxlite.Secret("k", "v")]}, "secret")):
         with raises(NativeError, "unsupported: ") as caught:
             await runtime().create(boxlite.BoxOptions(**ALPINE, **options))
         assert word in str(caught[0]).replace("-", "_").lower(), caught[0]

@@ -26,11 +26,12 @@ __version__: str = _version()
 _MODULES = {
     "_options": ("AdvancedBoxOptions", "BoxOptions", "ContainerCapabilities", "CopyOptions", "HealthCheckOptions", "ImageRegistry",
                  "NetworkSpec", "Options", "Secret", "SecurityOptions"),
-    "_records": ("BoxInfo", "BoxMetrics", "BoxStateInfo", "CopyResult", "ExecResult", "ExecUsage", "FileInfo", "HealthState",
+    "_records": ("BoxInfo", "BoxMetrics", "BoxStateInfo", "CopyResult", "Event", "ExecResult", "ExecUsage", "FileInfo", "HealthState",
                  "HealthStatus", "ImageInfo", "ImagePullResult", "ImageRemoveResult", "NetworkInfo", "ProcessInfo", "PublishedPort",
                  "RuntimeMetrics"),
     "_runtime": ("Box", "Boxlite", "ImageHandle", "SnapshotHandle", "VolumeHandle"),
     "_network": ("BoxConnection", "BoxTunnel", "NetworkHandle", "SocketAddress", "TunnelForwarder"),
+    "_events": ("EventStream",),
     "_logs": ("LogPiece", "LogStream"),
     "_execution": ("ExecStderr", "ExecStdin", "ExecStdout", "Execution"),
 }
@@ -40,7 +41,7 @@ _MODULES.update({
     "codebox": ("CodeBox", "CodeError", "CodeResult"),
     "interactivebox": ("InteractiveBox",),
     "errors": ("BoxliteError", "ExecError", "ParseError", "TimeoutError"),
-    "sync_api": ("SyncBox", "SyncBoxConnection", "SyncBoxTunnel", "SyncBoxlite", "SyncCodeBox", "SyncExecStderr", "SyncExecStdin", "SyncExecStdout", "SyncExecution",
+    "sync_api": ("SyncBox", "SyncBoxConnection", "SyncBoxTunnel", "SyncBoxlite", "SyncCodeBox", "SyncEventStream", "SyncExecStderr", "SyncExecStdin", "SyncExecStdout", "SyncExecution",
                  "SyncImageHandle", "SyncLogStream", "SyncNetworkHandle", "SyncSimpleBox", "SyncTunnelForwarder"),
 })
 _WHERE = {name: module for module, names in _MODULES.items() for name in names}

@@ -6,7 +6,6 @@ import os
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 from . import _check as check
-from .errors import unsupported
 
 Setting = Tuple[Any, ...]
 Env = Union[Sequence[Tuple[str, str]], Dict[str, str]]
@@ -93,20 +92,29 @@ class ContainerCapabilities(check.Checked):
 
 
 class HealthCheckOptions(check.Checked):
-    """When a box counts as unwell. All in seconds but retries. This version cannot watch boxes: creation fails with "unsupported: ..."."""
+    """How the health of a box is checked while it runs. interval, timeout, start_period (after the start, in which failures do not count): in
+    seconds. retries: failures in a row that make it unhealthy. cmd (extension): what is run in the box, 0 is healthy; None: whether the
+    box's agent answers. BoxInfo.health_status and Boxlite.events tell; nothing else is done about a box that is unwell."""
 
-    __slots__ = ("interval", "timeout", "retries", "start_period")
-    _checks = {n: check.integer(0, _U32) for n in ("interval", "timeout", "retries", "start_period")}
+    __slots__ = ("interval", "timeout", "retries", "start_period", "cmd")
+    _checks = {"interval": check.integer(1, 86400), "timeout": check.integer(1, 86400), "retries": check.integer(1, 1000),
+               "start_period": check.integer(0, 86400), "cmd": check.optional(check.texts)}
     interval: int
     timeout: int
     retries: int
     start_period: int
+    cmd: Optional[List[str]]
 
-    def __init__(self, interval: int = 30, timeout: int = 10, retries: int = 3, start_period: int = 60) -> None:
+    def __init__(self, interval: int = 30, timeout: int = 10, retries: int = 3, start_period: int = 60,
+                 cmd: Optional[Sequence[str]] = None) -> None:
         self.interval = interval
         self.timeout = timeout
         self.retries = retries
         self.start_period = start_period
+        self.cmd = cmd  # type: ignore[assignment]
+
+    def _setting(self) -> Setting:
+        return ("health_check", self.cmd, self.interval * 1000, self.timeout * 1000, self.start_period * 1000 or -1, self.retries)
 
 
 class AdvancedBoxOptions(check.Checked):
@@ -127,9 +135,9 @@ class AdvancedBoxOptions(check.Checked):
         self.capabilities = capabilities
 
     def _settings(self) -> List[Setting]:
-        if self.health_check is not None:
-            raise unsupported("health_check: this version of BoxLite does not watch the health of boxes")
         rows = self.security._settings() if self.security is not None else []
+        if self.health_check is not None:
+            rows.append(self.health_check._setting())
         if self.capabilities is not None:
             rows += [("capabilities_add", self.capabilities.add), ("capabilities_drop", self.capabilities.drop)]
         return rows

@@ -306,6 +306,7 @@ class Pump:
         weakref.finalize(self, _end_watches, self._watches).atexit = False
         self._local: Set[Op] = set()
         self._role = threading.Condition(threading.Lock())
+        self.events_are_read = False
         self._taken = False
         self._bells: Set[int] = set()  # of threads that watch a descriptor while another one drains
         _open.add(self)

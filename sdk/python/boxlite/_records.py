@@ -72,15 +72,24 @@ class HealthState:
 
 
 class HealthStatus(Record):
-    """Of boxes that are watched."""
+    """Of a box that is checked. state: see HealthState; failures: in a row; last_check: RFC 3339, or None."""
 
     state: str
     failures: int
     last_check: Optional[str]
 
+    @staticmethod
+    def _of_facts(facts: Dict[str, str]) -> Optional[HealthStatus]:
+        """From boxlite_box_details; None when the box is not checked."""
+        if "health_interval_ms" not in facts:
+            return None
+        return HealthStatus(state=facts.get("health", "none").capitalize(), failures=int(facts.get("health_failures", 0)),
+                            last_check=rfc3339(int(facts.get("health_checked_at_ms", 0))))
+
 
 class BoxInfo(Record):
-    """What a box is and does. Times are RFC 3339 text in UTC; started_at is None before the first start. auto_stop, auto_delete: seconds."""
+    """What a box is and does. Times are RFC 3339 text in UTC; started_at is None before the first start. auto_stop, auto_delete: seconds.
+    health_status: None for a box that is not checked, and in list_info."""
 
     id: str
     name: Optional[str]
@@ -97,7 +106,7 @@ class BoxInfo(Record):
     health_status: Optional[HealthStatus]
 
     @classmethod
-    def _of(cls, values: Dict[str, Any]) -> BoxInfo:
+    def _of(cls, values: Dict[str, Any], facts: Optional[Dict[str, str]] = None) -> BoxInfo:
         v = dict(values)
         network = v["network"]
         if network is not None:
@@ -107,7 +116,30 @@ class BoxInfo(Record):
         return cls(id=v["id"], name=v["name"], state=BoxStateInfo(status=v["status"], running=v["running"], pid=v["pid"] or None),
                    created_at=rfc3339(v["created_at"] * 1000) or "", started_at=rfc3339(v["started_at"]), image=v["image"], cpus=v["cpus"],
                    memory_mib=v["memory_mib"], network=network, auto_stop=v["auto_stop"], auto_delete=v["auto_delete"],
-                   auto_resume=v["auto_resume"], health_status=None)
+                   auto_resume=v["auto_resume"], health_status=HealthStatus._of_facts(facts or {}))
+
+
+class Event(Record):
+    """What has happened in a home, whichever program did it. Strings that say nothing are "".
+
+    type: box.created, box.started, box.stopped, box.failed, box.removed, box.paused, box.resumed, box.health (health: starting, healthy or
+    unhealthy), box.oom (a command was killed for want of memory: execution_id), exec.started, exec.ended, image.pulled, image.loaded,
+    image.imported, image.tagged, image.removed, events.current (all that was kept was told), events.lost (some were not read in time and are
+    gone). Others may be added. time: unix time, seconds. program: first word of a command. exit_code: of the command, or of the box's main
+    process, or None.
+    """
+
+    type: str
+    time: float
+    box_id: str
+    box_name: str
+    image: str
+    execution_id: str
+    program: str
+    health: str
+    message: str
+    exit_code: Optional[int]
+    oom_killed: bool
 
 
 class RuntimeMetrics(Record):

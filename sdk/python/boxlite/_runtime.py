@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple, Un
 from . import _check as check
 from . import _records as records
 from . import boxlite as native
+from ._events import EventStream
 from ._execution import Execution
 from ._logs import LogStream
 from ._network import NetworkHandle
@@ -95,7 +96,7 @@ class Box:
 
     async def info(self) -> BoxInfo:
         """What it is and does now."""
-        return BoxInfo._of(await self._pump.post(self._native.info))
+        return BoxInfo._of(await self._pump.post(self._native.info), await self._pump.post(self._native.details))
 
     async def metrics(self) -> BoxMetrics:
         """What it takes and did since its start. Does not start it."""
@@ -399,7 +400,8 @@ class Boxlite:
     async def get_info(self, id_or_name: str) -> Optional[BoxInfo]:
         """What a box is and does; None when there is none."""
         try:
-            return BoxInfo._of(await self._pump.post(self._pump.native.get_info, id_or_name))
+            box = await self._pump.post(self._pump.native.get, id_or_name)
+            return await Box(self._pump, box).info()
         except native.NativeError as e:
             if e.kind != "not_found":
                 raise
@@ -418,6 +420,11 @@ class Boxlite:
         raise unsupported("import_box: this version of BoxLite does not import boxes")
 
     # --- the rest ---
+
+    def events(self, since: Optional[float] = None) -> EventStream:
+        """What happens in this home from now on, whichever program does it: `async for event in runtime.events()`. since: unix time, seconds
+        (0: all that is kept): first what has happened since, then an event of type "events.current", then what happens. Extension."""
+        return EventStream(self._pump, -1 if since is None else int(since * 1000))
 
     async def metrics(self) -> RuntimeMetrics:
         """What happened through this runtime since it was opened."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence, Tuple, Type, TypeVar, Union
 
+from ._events import EventStream
 from ._execution import Execution, ExecStdin, ExecStream
 from ._logs import LogPiece, LogStream
 from ._network import PIECE, BoxConnection, BoxTunnel, NetworkHandle, SocketAddress, TunnelForwarder
 from ._options import BoxOptions, CopyOptions, Env, Options
 from ._pump import run_blocking as run
-from ._records import (BoxInfo, BoxMetrics, CopyResult, ExecResult, FileInfo, ImageInfo, ImagePullResult, ImageRemoveResult, ProcessInfo,
+from ._records import (BoxInfo, BoxMetrics, CopyResult, Event, ExecResult, FileInfo, ImageInfo, ImagePullResult, ImageRemoveResult, ProcessInfo,
                        RuntimeMetrics)
 from ._runtime import Box, Boxlite, ImageHandle
 from .codebox import CodeBox, CodeResult
@@ -199,6 +200,26 @@ class SyncLogStream:
         if piece is None:
             raise StopIteration
         return piece
+
+    def close(self) -> None:
+        """Nothing more is read."""
+        run(self._stream.aclose())
+
+
+class SyncEventStream:
+    """What happens in a home: `for event in runtime.events()`. See EventStream."""
+
+    def __init__(self, stream: EventStream) -> None:
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[Event]:
+        return self
+
+    def __next__(self) -> Event:
+        event = run(self._stream._read())
+        if event is None:
+            raise StopIteration
+        return event
 
     def close(self) -> None:
         """Nothing more is read."""
@@ -392,6 +413,9 @@ class SyncBoxlite:
 
     def info(self) -> Dict[str, str]:
         return run(self._runtime.info())
+
+    def events(self, since: Optional[float] = None) -> SyncEventStream:
+        return SyncEventStream(self._runtime.events(since))
 
     @property
     def images(self) -> SyncImageHandle:

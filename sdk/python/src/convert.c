@@ -147,6 +147,22 @@ PyObject *bxpy_processes(const CBoxProcessList *list)
     return list_of(list->items, list->count, sizeof(list->items[0]), process_at);
 }
 
+PyObject *bxpy_event(const CBoxliteEvent *e)
+{
+    PyObject *code = Py_None;
+
+    if (e->has_exit_code)
+        code = PyLong_FromLong(e->exit_code);
+    else
+        Py_INCREF(code);
+    return Py_BuildValue("{s:N,s:d,s:N,s:N,s:N,s:N,s:N,s:N,s:N,s:N,s:N}", "type", bxpy_text(e->type), "time",
+                         (double)e->time_ns / 1e9, "box_id", bxpy_text(e->box_id), "box_name",
+                         bxpy_text(e->box_name), "image", bxpy_text(e->image), "execution_id",
+                         bxpy_text(e->execution_id), "program", bxpy_text(e->program), "health",
+                         bxpy_text(e->health), "message", bxpy_text(e->message), "exit_code", code,
+                         "oom_killed", PyBool_FromLong(e->oom));
+}
+
 /* ---- images ---- */
 
 PyObject *bxpy_pulled(const CImagePullResult *r)

@@ -44,6 +44,7 @@ struct runtime {
     unsigned forks;           /* bxpy_forks when it was opened */
     struct call *calls;       /* unanswered */
     struct command *commands; /* all that are known */
+    PyObject *event;          /* who is told what happens in the home, or NULL */
 };
 
 struct box {
@@ -134,6 +135,7 @@ PyObject *bxpy_copied(const CBoxCopyResult *r);
 PyObject *bxpy_file(const CBoxFileInfo *info);
 PyObject *bxpy_files(const CBoxFileInfoList *list);
 PyObject *bxpy_processes(const CBoxProcessList *list);
+PyObject *bxpy_event(const CBoxliteEvent *event);
 
 /* A list of strings for the library: the objects that own the bytes, and pointers into them. */
 struct strings {

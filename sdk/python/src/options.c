@@ -22,6 +22,7 @@ enum kind {
     KIND_PORT,         /* (host port, guest port, udp?, address or None) */
     KIND_VOLUME,       /* (host, guest, read only?) */
     KIND_SECRET,       /* (name, value, placeholder or None, sequence of str) */
+    KIND_HEALTH,       /* (sequence of str or None, interval, timeout, start period in ms, retries) */
     KIND_SWITCH,       /* (int), an advanced option */
     KIND_LIMIT,        /* (int), likewise */
     KIND_CAPABILITIES, /* (sequence of str), likewise */
@@ -58,6 +59,7 @@ static const struct setting settings[] = {
     {"port", KIND_PORT, {NULL}},
     {"volume", KIND_VOLUME, {NULL}},
     {"secret", KIND_SECRET, {NULL}},
+    {"health_check", KIND_HEALTH, {NULL}},
     {"auto_stop", KIND_U32, {.u32 = boxlite_options_set_auto_stop_interval}},
     {"auto_delete", KIND_U32, {.u32 = boxlite_options_set_auto_delete_interval}},
     {"auto_resume", KIND_INT, {.number = boxlite_options_set_auto_resume_enabled}},
@@ -173,6 +175,31 @@ static bool set_secret(CBoxliteOptions *o, PyObject *values)
     return true;
 }
 
+static bool set_health(CBoxliteOptions *o, PyObject *values)
+{
+    BoxliteHealthCheck check = BOXLITE_HEALTH_CHECK_INIT;
+    long long interval, timeout, start_period, retries;
+    struct strings cmd = {0};
+    CBoxliteError e = {Ok, NULL};
+    BoxliteErrorCode rc;
+    PyObject *sequence;
+
+    if (!PyArg_ParseTuple(values, "OLLLL", &sequence, &interval, &timeout, &start_period, &retries) ||
+        (sequence != Py_None && !bxpy_strings(sequence, "cmd", &cmd)))
+        return false;
+    check.cmd = cmd.items;
+    check.cmd_count = cmd.count;
+    check.interval_ms = interval;
+    check.timeout_ms = timeout;
+    check.start_period_ms = start_period;
+    check.retries = retries;
+    rc = boxlite_options_set_health_check(o, &check, &e);
+    bxpy_strings_done(&cmd);
+    if (rc != Ok)
+        bxpy_raise(&e);
+    return rc == Ok;
+}
+
 static bool set_capabilities(const struct setting *s, CAdvancedBoxOptions *a, PyObject *values)
 {
     struct strings list;
@@ -233,6 +260,8 @@ static bool set_one(const struct setting *s, struct target *t, PyObject *values)
         return set_volume(t->options, values);
     case KIND_SECRET:
         return set_secret(t->options, values);
+    case KIND_HEALTH:
+        return set_health(t->options, values);
     case KIND_SWITCH:
     case KIND_LIMIT:
     case KIND_CAPABILITIES:

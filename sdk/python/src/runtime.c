@@ -91,9 +91,12 @@ static PyObject *runtime_new(PyTypeObject *type, PyObject *args, PyObject *kw)
 /* Frees the library's runtime. What is unanswered stays unanswered: see fail_calls. */
 static void close_library(struct runtime *r)
 {
+    PyObject *event = r->event;
+
     r->close_wanted = false;
     if (!r->rt)
         return;
+    r->event = NULL;
     boxlite_image_free(r->images);
     r->images = NULL;
     bxpy_commands_closed(r);
@@ -101,6 +104,7 @@ static void close_library(struct runtime *r)
     r->rt = NULL;
     close(r->wake_fd);
     r->wake_fd = -1;
+    Py_XDECREF(event);
 }
 
 static void fail_calls(struct runtime *r)
@@ -363,6 +367,56 @@ static PyObject *runtime_shutdown(PyObject *self, PyObject *args)
     return bxpy_posted(c, boxlite_runtime_shutdown(r->rt, timeout, bxpy_on_plain, c, &e), &e);
 }
 
+/* ---- events ---- */
+
+static void on_event(const CBoxliteEvent *e, void *ud)
+{
+    struct runtime *r = ud;
+    PyObject *event, *returned = NULL, *to;
+
+    bxpy_enter(r);
+    to = r->event;
+    if (to) {
+        Py_INCREF(to);
+        event = bxpy_event(e);
+        if (event)
+            returned = PyObject_CallFunctionObjArgs(to, event, NULL);
+        if (!returned)
+            PyErr_WriteUnraisable(to);
+        Py_XDECREF(returned);
+        Py_XDECREF(event);
+        Py_DECREF(to);
+    }
+    bxpy_leave(r);
+}
+
+/* on_event(callable, ms): from that time on; less than 0: from now on. on_event(None, 0) ends it. */
+static PyObject *runtime_on_event(PyObject *self, PyObject *args)
+{
+    struct runtime *r = (struct runtime *)self;
+    CBoxliteError e = {Ok, NULL};
+    PyObject *to, *old = r->event;
+    long long since_ms;
+    BoxliteErrorCode rc;
+
+    if (!PyArg_ParseTuple(args, "OL:on_event", &to, &since_ms) || !bxpy_usable(r))
+        return NULL;
+    if (to != Py_None && !PyCallable_Check(to)) {
+        PyErr_SetString(PyExc_TypeError, "who is told must be callable");
+        return NULL;
+    }
+    if (to == Py_None || since_ms < 0)
+        rc = boxlite_runtime_on_event(r->rt, to == Py_None ? NULL : on_event, r, &e);
+    else
+        rc = boxlite_runtime_on_event_since(r->rt, since_ms, on_event, r, &e);
+    if (rc != Ok)
+        return bxpy_raise(&e);
+    r->event = to == Py_None ? NULL : to;
+    Py_XINCREF(r->event);
+    Py_XDECREF(old);
+    Py_RETURN_NONE;
+}
+
 /* ---- calls about images ---- */
 
 static PyObject *image_pull(PyObject *self, PyObject *args)
@@ -515,6 +569,8 @@ PyTypeObject *bxpy_make_runtime_type(void)
         {"metrics", runtime_metrics, METH_O, "metrics(done)"},
         {"info", runtime_info, METH_O, "info(done)"},
         {"shutdown", runtime_shutdown, METH_VARARGS, "shutdown(done, timeout_secs)"},
+        {"on_event", runtime_on_event, METH_VARARGS,
+         "on_event(callable or None, since_ms): tells what happens in the home."},
         {"image_pull", image_pull, METH_VARARGS, "image_pull(done, reference)"},
         {"image_list", image_list, METH_O, "image_list(done)"},
         {"image_load", image_load, METH_VARARGS, "image_load(done, path, name)"},
