@@ -136,8 +136,8 @@ int bx_event_log_add(struct bx_event_log *l, const struct bx_event *e)
     if (n == (ssize_t)bx_buf_len(&line))
         return 0;
     r = n < 0 ? -errno : -ENOSPC;
-    if (n > 0) /* half a line: what others write next must not stand behind it */
-        n = write(l->fd, "\n", 1);
+    if (n > 0 && write(l->fd, "\n", 1) < 0) /* half a line: what others write next must not stand behind it */
+        r = -errno;
     return r;
 }
 

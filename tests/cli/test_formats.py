@@ -124,7 +124,7 @@ def test_templates_have_pipes_strings_and_trim(home):
 
 def test_templates_say_what_is_wrong_and_where(home):
     create(home, "web")
-    refused(home, "{{.Nam}}", "no .Nam,", ".Name,", "character")
+    refused(home, "{{.Named}}", "no .Named,", ".Name,", "character")
     refused(home, "{{.Name.First}}", "no .First in a string")
     refused(home, "{{.Name", "no }}")
     refused(home, "{{if .Name}}x", "an end is missing")

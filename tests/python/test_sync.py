@@ -74,7 +74,8 @@ def test_threads_share_one_runtime():
     def work(n):
         for i in range(5):
             execution = box.exec("sh", ["-c", f"echo {n}.{i}; exit {n}"])
-            assert "".join(execution.stdout()) == f"{n}.{i}\n"
+            said = list(execution.stdout())
+            assert "".join(said) == f"{n}.{i}\n", (n, i, said, execution.wait())
             codes[n, i] = execution.wait().exit_code
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]

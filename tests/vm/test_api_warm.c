@@ -164,7 +164,7 @@ static void begin_two(CBoxliteRuntime *rt, int memory_mib, struct answer a[2])
     assert_int_equal(boxlite_image_warm(images, IMAGE, &first, on_plain, &a[0], NULL), Ok);
     assert_int_equal(boxlite_image_warm(images, IMAGE, &second, on_plain, &a[1], NULL), Ok);
     boxlite_image_free(images);
-    snprintf(name, sizeof(name), "-c1-m%d-", memory_mib);
+    snprintf(name, sizeof(name), "-c1-m%dn-", memory_mib);
     while (!being_made(name) && seconds() < until)
         assert_true(boxlite_runtime_drain(rt, 20, NULL) >= 0);
     assert_int_equal(being_made(name), 1);
@@ -205,9 +205,9 @@ static void a_start_that_is_given_up_leaves_nothing_half_made(void **state)
     boxlite_options_set_memory(o, 640);
     box = make_box(rt, o);
     assert_int_equal(boxlite_start_box(box, on_plain, &a, NULL), Ok);
-    while (!being_made("-c1-m640-") && seconds() < until)
+    while (!being_made("-c1-m640n-") && seconds() < until)
         assert_true(boxlite_runtime_drain(rt, 20, NULL) >= 0);
-    assert_int_equal(being_made("-c1-m640-"), 1);
+    assert_int_equal(being_made("-c1-m640n-"), 1);
     boxlite_box_free(box);
     boxlite_runtime_free(rt);
     wait_cleared();
