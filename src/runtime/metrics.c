@@ -43,10 +43,6 @@ static void metrics_of_info(const struct bx_box *b, CBoxMetrics *m)
     m->bytes_received = (int64_t)i->bytes_received;
     m->network_bytes_sent = (int64_t)i->net.bytes_sent;
     m->network_bytes_received = (int64_t)i->net.bytes_received;
-    m->network_tcp_connections = as_int(i->net.connections_total);
-    m->network_tcp_errors = as_int(i->net.failed + i->net.refused);
-    m->network_bytes_sent = (int64_t)i->net.bytes_sent;
-    m->network_bytes_received = (int64_t)i->net.bytes_received;
     m->network_tcp_connections = as_int(i->net.connections);
     m->network_tcp_errors = as_int(i->net.refused + i->net.failed);
     m->boot_duration_ms = boot_us / 1000;

@@ -97,6 +97,7 @@ struct box {
     /* figures */
     bool guest_has_figures;
     uint64_t figures_token; /* of the Ping that was not answered yet; 0: none */
+    bool figures_net;       /* boxlite-net was asked, and has not answered */
     struct bx_source *figures_late;
     boxlite_Figures guest_figures;
 
@@ -150,8 +151,8 @@ void net_done(struct box *b);
 bool net_ended(struct box *b);
 /* End of round: writes what waits. */
 void net_settle(struct box *b);
-/* Asks for a report; it is kept when it comes. */
-void net_ask(struct box *b);
+/* Asks boxlite-net for its counts, which figures_counted is told of. False: there is nobody to ask. */
+bool net_ask(struct box *b);
 
 /* ending.c */
 /* The box has failed: the first reason wins, the machine is ended. The console's tail is added. */
@@ -207,6 +208,8 @@ int figures_init(struct box *b, struct bx_err *err);
 /* Answers a BoxInfoGet, with the agent's figures if it gives them soon. */
 void figures_ask(struct client *c);
 void figures_pong(struct box *b, const boxlite_Pong *pong);
+/* boxlite-net has told its counts, or will not. */
+void figures_counted(struct box *b);
 void figures_done(struct box *b);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * figures.c - what the box takes: asked of the agent by Ping, for the answer to BoxInfoGet.
+ * figures.c - what the box takes: asked of the agent by Ping and of boxlite-net, for the answer to BoxInfoGet.
  *
- * Who asks waits for the agent, but not long: one that is busy, stopped or older answers late or never, and then
+ * Who asks waits for both, but not long: an agent that is busy, stopped or older answers late or never, and then
  * the host's own figures go out alone.
  */
 #include "base/clock.h"
@@ -15,6 +15,7 @@
 static void answer_all(struct box *b)
 {
     b->figures_token = 0;
+    b->figures_net = false;
     bx_timer_set(b->figures_late, 0);
     for (struct client *c = b->clients; c; c = c->next)
         for (; c->asks > 0; c->asks--)
@@ -51,13 +52,13 @@ void figures_ask(struct client *c)
         return;
     }
     c->asks++;
-    net_ask(b); /* a process of ours: its answer is there before the agent's */
-    if (b->figures_token != 0)
+    if (b->figures_token != 0 || b->figures_net)
         return; /* asked already */
     bx_random(&ping.token, sizeof(ping.token));
     ping.token |= 1; /* not 0, which is "none" */
     b->figures_token = ping.token;
     bx_timer_after(b->figures_late, PATIENCE);
+    b->figures_net = net_ask(b);
     if (bx_msg_send(bx_mux_guest(b->mux), BX_MSG_PING, 0, &ping, NULL) < 0)
         answer_all(b);
     box_touch(b);
@@ -68,5 +69,16 @@ void figures_pong(struct box *b, const boxlite_Pong *pong)
     if (b->figures_token == 0 || pong->token != b->figures_token)
         return;
     b->guest_figures = pong->figures;
-    answer_all(b);
+    b->figures_token = 0;
+    if (!b->figures_net)
+        answer_all(b);
+}
+
+void figures_counted(struct box *b)
+{
+    if (!b->figures_net)
+        return;
+    b->figures_net = false;
+    if (b->figures_token == 0)
+        answer_all(b);
 }

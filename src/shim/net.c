@@ -78,7 +78,10 @@ static int on_message(struct bx_link *l, uint16_t type, uint32_t stream, const u
     case BX_MSG_NET_REFUSED:
         return on_refused(p, len, err);
     case BX_MSG_NET_REPORT:
-        return bx_msg_decode(type, p, len, &b->net_report, err);
+        if (bx_msg_decode(type, p, len, &b->net_report, err) < 0)
+            return -1;
+        figures_counted(b);
+        return 0;
     default:
         return 0; /* of a later version */
     }
@@ -109,6 +112,7 @@ static void lost(struct box *b, const char *why)
     } else if (b->phase == BOX_RUNNING) {
         bx_error("the box has no network any more: %s", why);
     }
+    figures_counted(b);
     box_touch(b);
 }
 
@@ -213,12 +217,10 @@ void net_settle(struct box *b)
         lost(b, err.msg);
 }
 
-void net_ask(struct box *b)
+bool net_ask(struct box *b)
 {
     boxlite_NetReportGet ask = boxlite_NetReportGet_init_zero;
 
-    if (b->net_conn.fd < 0)
-        return;
-    (void)bx_msg_send(&b->net_link, BX_MSG_NET_REPORT_GET, 0, &ask, NULL);
-    (void)bx_conn_flush(&b->net_conn, NULL);
+    return b->net_conn.fd >= 0 && bx_msg_send(&b->net_link, BX_MSG_NET_REPORT_GET, 0, &ask, NULL) >= 0 &&
+           bx_conn_flush(&b->net_conn, NULL) >= 0;
 }
