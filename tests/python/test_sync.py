@@ -72,7 +72,7 @@ def test_threads_share_one_runtime():
     codes = {}
 
     def work(n):
-        for i in range(5):
+        for i in range(30):
             execution = box.exec("sh", ["-c", f"echo {n}.{i}; exit {n}"])
             said = list(execution.stdout())
             assert "".join(said) == f"{n}.{i}\n", (n, i, said, execution.wait())
@@ -83,7 +83,7 @@ def test_threads_share_one_runtime():
         t.start()
     for t in threads:
         t.join(120)
-    assert codes == {(n, i): n for n in range(8) for i in range(5)}, codes
+    assert codes == {(n, i): n for n in range(8) for i in range(30)}, codes
 
 
 def test_threads_that_wait_and_a_loop_share_one_runtime():

@@ -124,8 +124,7 @@ static void on_exit_code(int code, void *ud)
 
     (void)code; /* boxlite_execution_result has it */
     bxpy_enter(r);
-    m->ended = true;
-    command_drop_callables(m);
+    m->ended = true; /* its callables stay: output that another thread asks for just now is delivered behind this */
     if (!m->held)
         command_free(m);
     bxpy_leave(r);
