@@ -372,6 +372,7 @@ typedef void (*CTunnelForwarderCloseCb)(CBoxliteError *error, void *user_data);
 typedef void (*CBoxImagePullCb)(CImagePullResult *result, CBoxliteError *error, void *user_data);
 typedef void (*CBoxImageListCb)(CImageInfoList *list, CBoxliteError *error, void *user_data);
 /* Extensions. */
+typedef void (*CBoxPauseCb)(CBoxliteError *error, void *user_data);
 typedef void (*CBoxWaitCb)(int exit_code, CBoxliteError *error, void *user_data);
 typedef void (*CBoxProcessListCb)(const CBoxProcessList *list, CBoxliteError *error, void *user_data);
 typedef void (*CDoctorCb)(const CDoctorReport *report, CBoxliteError *error, void *user_data);
@@ -394,7 +395,7 @@ BOXLITE_API const char *boxlite_version(void);
 /* Does this library have the named part? Names are added, never removed; unknown names give 0. Extension.
  * 0.1.0: "runtime_fd", "exec_post", "attach", "stdin_writable", "image_load", "image_store", "image_save", "image_pull", "image_warm",
  * "info", "engine", "progress", "pull_progress", "metrics", "restart", "image_import", "rootfs_path", "security",
- * "exec_limits", "output_pause", "files", "wait", "processes", "doctor", "logs", "events". */
+ * "exec_limits", "output_pause", "files", "wait", "processes", "doctor", "logs", "events", "pause". */
 BOXLITE_API int boxlite_has_feature(const char *name);
 
 /*
@@ -752,7 +753,8 @@ BOXLITE_API BoxliteErrorCode boxlite_remove(CBoxliteRuntime *runtime, const char
                                             CBoxRemoveBoxCb cb, void *user_data, CBoxliteError *out_error);
 
 /*
- * Starts a box; answered when its agent has acknowledged this start. Nothing happens to one that runs.
+ * Starts a box; answered when its agent has acknowledged this start. Nothing happens to one that runs; one that is paused
+ * is InvalidState.
  *
  * The first start on a host judges the engine, the first of an image pulls it when it is not there (as
  * boxlite_image_pull does) and makes its disk, the first of a shape its template; programs that want the same thing at
@@ -777,6 +779,18 @@ BOXLITE_API BoxliteErrorCode boxlite_stop_box(CBoxHandle *box, CBoxStopBoxCb cb,
  */
 BOXLITE_API BoxliteErrorCode boxlite_restart_box(CBoxHandle *box, CBoxStartBoxCb cb, void *user_data,
                                                  CBoxliteError *out_error);
+
+/*
+ * Makes the machine of a box that runs stand still, or go on; answered when it does. Its memory stays, it takes no processor
+ * time, and its commands and their time limits wait with it. What the box is asked for meanwhile (commands, files, signals,
+ * connections, start) is InvalidState and says that it is paused; what was under way goes on when it does. Stopping, restarting and
+ * removing work. Its status is "paused" for every program, and any may resume it, also when the one that paused it has ended.
+ * The box's clock is set when it goes on. Nothing happens to a box that is paused already, or is not.
+ * Errors: InvalidState (it does not run, or is being stopped), NotFound, Unsupported (it was started by an older version),
+ * Storage, Engine. Extension.
+ */
+BOXLITE_API BoxliteErrorCode boxlite_box_pause(CBoxHandle *box, CBoxPauseCb cb, void *user_data, CBoxliteError *out_error);
+BOXLITE_API BoxliteErrorCode boxlite_box_resume(CBoxHandle *box, CBoxPauseCb cb, void *user_data, CBoxliteError *out_error);
 
 /* Whether the starts of this box from now on outlive the program that makes them, whatever the box was made
  * with. A box that runs is not touched. Extension. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * boxes.c - `boxlite ps`, `start`, `stop`, `restart` and `rm`.
+ * boxes.c - `boxlite ps`, `start`, `stop`, `restart`, `pause`, `unpause` and `rm`.
  */
 #include "cli/cli.h"
 
@@ -174,6 +174,24 @@ static bool restart_one(CBoxliteRuntime *rt, const char *name, struct bx_call *c
     return ok;
 }
 
+static bool pause_one(CBoxliteRuntime *rt, const char *name, struct bx_call *call, void *ud)
+{
+    (void)ud;
+    CBoxHandle *box = get_box(rt, name, call);
+    bool ok = box && bx_call_wait(rt, call, boxlite_box_pause(box, bx_call_plain, call, &call->error));
+    boxlite_box_free(box);
+    return ok;
+}
+
+static bool resume_one(CBoxliteRuntime *rt, const char *name, struct bx_call *call, void *ud)
+{
+    (void)ud;
+    CBoxHandle *box = get_box(rt, name, call);
+    bool ok = box && bx_call_wait(rt, call, boxlite_box_resume(box, bx_call_plain, call, &call->error));
+    boxlite_box_free(box);
+    return ok;
+}
+
 static bool remove_one(CBoxliteRuntime *rt, const char *name, struct bx_call *call, void *force)
 {
     return bx_call_wait(rt, call, boxlite_remove(rt, name, *(bool *)force, bx_call_plain, call, &call->error));
@@ -201,6 +219,16 @@ int bx_verb_stop(int argc, char **argv)
 int bx_verb_restart(int argc, char **argv)
 {
     return each_box_verb("restart", argc, argv, restart_one);
+}
+
+int bx_verb_pause(int argc, char **argv)
+{
+    return each_box_verb("pause", argc, argv, pause_one);
+}
+
+int bx_verb_unpause(int argc, char **argv)
+{
+    return each_box_verb("unpause", argc, argv, resume_one);
 }
 
 /* Asks before everything goes. Only "y" and "yes" are a yes. */

@@ -201,6 +201,8 @@ int bx_verb_ps(int argc, char **argv);
 int bx_verb_start(int argc, char **argv);
 int bx_verb_stop(int argc, char **argv);
 int bx_verb_restart(int argc, char **argv);
+int bx_verb_pause(int argc, char **argv);
+int bx_verb_unpause(int argc, char **argv);
 int bx_verb_stats(int argc, char **argv);
 int bx_verb_wait(int argc, char **argv);
 int bx_verb_top(int argc, char **argv);

@@ -69,6 +69,7 @@ static void write_state(struct bx_jw *w, const CBoxInfo *b, const CBoxliteInfo *
     bx_jw_obj(w, "State");
     bx_jw_str(w, "Status", status);
     bx_jw_bool(w, "Running", b->running);
+    bx_jw_bool(w, "Paused", bx_streq(b->status, "paused"));
     bx_jw_i64(w, "Pid", b->pid);
     bx_jw_i64(w, "ExitCode", code);
     write_time(w, "StartedAt", d, "started_at_ms");

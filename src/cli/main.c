@@ -28,6 +28,8 @@ const struct bx_verb bx_verbs[] = {
     { "start", NULL, "[OPTIONS] BOX...", "start boxes that do not run", bx_verb_start },
     { "stop", NULL, "[OPTIONS] BOX...", "stop boxes; their disks stay", bx_verb_stop },
     { "restart", NULL, "[OPTIONS] BOX...", "stop boxes and start them again", bx_verb_restart },
+    { "pause", NULL, "[OPTIONS] BOX...", "make boxes stand still; their memory stays", bx_verb_pause },
+    { "unpause", NULL, "[OPTIONS] BOX...", "let paused boxes go on", bx_verb_unpause },
     { "wait", NULL, "[OPTIONS] BOX...", "wait until boxes stop, and print their exit codes", bx_verb_wait },
     { "rm", NULL, "[OPTIONS] BOX...", "remove boxes and their disks", bx_verb_rm },
     { "network tunnel", NULL, "[OPTIONS] BOX PORT", "reach a port of a box at an address of this host", bx_verb_network_tunnel },

@@ -73,7 +73,7 @@ struct bx_shim_plan {
 
     /* box */
     char *box_id;
-    char *box_dir;      /* <home>/boxes/<id>: lock, disk.qcow2, box.sock, logs, exit.json */
+    char *box_dir;      /* <home>/boxes/<id>: lock, disk.qcow2, box.sock, logs, exit.json, paused */
     bool detached;      /* lives on when `fd` closes */
     uint64_t disk_size; /* bytes */
     bool grow;          /* the file system of base_disk is smaller than disk_size */
@@ -118,6 +118,9 @@ int bx_shim_probe_parse(const char *text, size_t len, char *verdict_line, size_t
 int bx_shim_check_write(int fd, const char *jail, int status, const char *output);
 int bx_shim_check_parse(const char *text, size_t len, char *jail, size_t jail_size, int *ret_status, char *output, size_t size,
                         struct bx_err *err);
+
+/* A file in the folder of a box: there while it is paused. The shim's, as its lock; others look only. */
+#define BX_PAUSED_MARK "paused"
 
 /*
  * exit.json of a box: how it ended. Written by the shim, read by the next runtime that looks.

@@ -127,6 +127,7 @@ int boxlite_has_feature(const char *name)
         "files",
         "logs",
         "events",
+        "pause",
     };
     size_t i;
 

@@ -466,7 +466,7 @@ BoxliteErrorCode boxlite_start_box(CBoxHandle *box, CBoxStartBoxCb cb, void *use
     b = box->box;
     op = bx_op_new(b->rt, BX_OP_PLAIN, (union bx_op_cb){.plain = cb}, user_data, &err);
     if (op && b->phase == BX_PHASE_UP && !b->down_wanted && !b->main_pending) {
-        bx_op_answer(op, NULL);
+        bx_op_answer(op, bx_pause_refuses(b, &why) ? &why : NULL);
     } else if (op) {
         bx_op_list_add(&b->up_ops, op);
         if (bx_box_want_up(b, false, &why) < 0)

@@ -107,6 +107,9 @@ int bx_handle_enter(struct CBoxHandle *h, struct bx_err *err);
 int bx_row_get(struct CBoxliteRuntime *rt, const char *id_or_name, struct bx_box_row *ret,
                struct bx_err *err);
 
+/* box_facts.c: what the row says, or that it is paused. */
+int bx_row_state(const struct CBoxliteRuntime *rt, const struct bx_box_row *row);
+
 /* ---- life.c: what moves a box from phase to phase ---- */
 
 /* Makes it run or joins it; when it does not at once, somebody is told through up_ops and executions.

@@ -3,7 +3,23 @@
 #include "runtime/box.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
+
+#include "host/shim_plan.h"
+
+/* The supervisor of a box says that it is paused; its row does not, because there may be no program left to write it. */
+int bx_row_state(const struct CBoxliteRuntime *rt, const struct bx_box_row *row)
+{
+    char mark[BX_ID_LEN + sizeof("/" BX_PAUSED_MARK)];
+
+    if (!bx_state_may(row->state, BX_BOX_PAUSED))
+        return row->state;
+    snprintf(mark, sizeof(mark), "%s/" BX_PAUSED_MARK, row->id);
+    return faccessat(rt->boxes_fd, mark, F_OK, AT_SYMLINK_NOFOLLOW) == 0 ? BX_BOX_PAUSED : row->state;
+}
 
 /* A row says "running" until the box's end was settled; this runtime may know better. */
 static int state_of(struct CBoxliteRuntime *rt, const struct bx_box_row *row)
@@ -13,7 +29,7 @@ static int state_of(struct CBoxliteRuntime *rt, const struct bx_box_row *row)
     for (b = rt->boxes; b && bx_state_active(row->state); b = b->next)
         if (b->phase == BX_PHASE_ENDING && bx_streq(b->id, row->id))
             return BX_BOX_STOPPING;
-    return row->state;
+    return bx_row_state(rt, row);
 }
 
 /* With the ports that the box has told, when this runtime has a link to it. */
@@ -42,7 +58,7 @@ static int info_of_row(struct CBoxliteRuntime *rt, const struct bx_box_row *row,
     if (!ret->id || !ret->image || !ret->status || !ret->network || (row->name && !ret->name))
         return bx_fail(err, BX_ERESOURCE, ENOMEM, "box %s", row->id);
     ret->running = state == BX_BOX_RUNNING;
-    ret->pid = ret->running ? row->pid : 0;
+    ret->pid = ret->running || state == BX_BOX_PAUSED ? row->pid : 0;
     ret->cpus = o->cpus;
     ret->memory_mib = o->memory_mib;
     ret->auto_delete = bx_options_remove_on_stop(o) ? BX_MAX(o->auto_delete, 1u) : 0;

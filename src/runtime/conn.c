@@ -114,7 +114,7 @@ static int on_box_info(struct bx_conn *c, const boxlite_BoxInfo *info, struct bx
         return 0;
     if (info->state == BX_BOX_STOPPING)
         return 0; /* BoxGone follows */
-    if (info->state != BX_BOX_RUNNING)
+    if (info->state != BX_BOX_RUNNING && info->state != BX_BOX_PAUSED)
         return bx_fail(err, BX_ERPC, 0, "the box says that it is in state %u", info->state);
     c->up = true;
     bx_timer_set(c->timer, 0);
@@ -138,7 +138,7 @@ static int on_hello(struct bx_conn *c, const uint8_t *payload, size_t len, struc
             hello.pb.program, hello.pb.version, BX_VERSION, BX_WIRE_VERSION);
     c->hello = true;
     for (const char *f = bx_strs_first(&hello.features); f; f = bx_strs_next(&hello.features, f))
-        c->has_files = c->has_files || bx_streq(f, "files");
+        c->has_files = c->has_files || bx_streq(f, "files"), c->has_pause = c->has_pause || bx_streq(f, "pause");
     return 0;
 }
 

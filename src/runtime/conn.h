@@ -20,6 +20,7 @@ struct bx_conn {
     bool ours; /* the socketpair of a shim that we spawned */
     bool hello;
     bool has_files; /* it knows FileOp */
+    bool has_pause; /* ... and BoxPause */
     bool up;     /* BoxInfo said running */
     bool broken; /* writing failed; the loop will tell */
     bool has_gone;

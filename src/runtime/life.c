@@ -99,6 +99,7 @@ static int send_stop(struct bx_box *b, struct bx_err *err)
 int bx_box_is_up(struct bx_box *b, struct bx_err *err)
 {
     struct CExecutionHandle *x, *next;
+    struct bx_err why = BX_ERR_INIT;
     bool started = b->start != NULL;
     int r;
 
@@ -109,8 +110,6 @@ int bx_box_is_up(struct bx_box *b, struct bx_err *err)
     }
     b->phase = BX_PHASE_UP;
     if (b->down_wanted) {
-        struct bx_err why = BX_ERR_INIT;
-
         bx_fail(&why, BX_ESTOPPED, 0, "the box was stopped");
         if (!b->restart_ops.first) {
             answer_up(b, &why);
@@ -133,7 +132,7 @@ int bx_box_is_up(struct bx_box *b, struct bx_err *err)
     bx_files_send_waiting(b);
     bx_tunnels_send_waiting(b);
     if (!b->main_pending)
-        answer_up(b, NULL);
+        answer_up(b, bx_pause_refuses(b, &why) ? &why : NULL);
     bx_live_up(b);
     bx_conn_flush(b->conn);
     return 0;

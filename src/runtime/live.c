@@ -18,7 +18,7 @@ static void details_of_row(struct CBoxliteRuntime *rt, const struct bx_box_row *
 {
     bx_info_add(d, "id", row->id);
     bx_info_add(d, "name", row->name);
-    bx_info_add(d, "status", bx_state_name(row->state));
+    bx_info_add(d, "status", bx_state_name(bx_row_state(rt, row)));
     bx_info_add(d, "image", row->image);
     bx_info_add(d, "engine", row->engine);
     if (row->message && row->message[0])
@@ -146,6 +146,10 @@ static void answer(struct bx_op *op, struct bx_box *b, bool live)
 {
     struct CBoxHandle *h = op->handle;
 
+    if (op->kind == BX_OP_PAUSE || op->kind == BX_OP_RESUME) {
+        bx_pause_not_up(op, b);
+        return;
+    }
     op->handle = NULL;
     if (op->kind == BX_OP_INFO)
         details_answer(op, b, live);
@@ -166,6 +170,10 @@ static void ask(struct bx_op *op, struct bx_box *b)
 {
     boxlite_BoxInfoGet get = boxlite_BoxInfoGet_init_zero;
 
+    if (op->kind == BX_OP_PAUSE || op->kind == BX_OP_RESUME) {
+        bx_pause_ask(op, b);
+        return;
+    }
     get.request = bx_conn_request_info(b->conn, on_box_info, op);
     if (get.request == 0 || bx_msg_send(&b->conn->link, BX_MSG_BOX_INFO_GET, 0, &get, NULL) < 0) {
         bx_conn_forget(b->conn, op);
@@ -244,8 +252,9 @@ BoxliteErrorCode bx_live_post(CBoxHandle *box, enum bx_op_kind kind, union bx_op
 {
     struct bx_err err = BX_ERR_INIT;
     struct bx_op *op;
+    int r = kind == BX_OP_PAUSE || kind == BX_OP_RESUME ? bx_handle_enter(box, &err) : bx_enter(box->rt, &err);
 
-    if (bx_enter(box->rt, &err) < 0)
+    if (r < 0)
         return bx_api_error(out_error, &err);
     op = bx_op_new(box->rt, kind, cb, user_data, &err);
     if (op && !(op->handle = bx_handle_new(box->box, &err))) {

@@ -22,11 +22,17 @@ int bx_live_connect(struct bx_box *b, struct bx_err *err);
 void bx_wait_check(struct bx_box *b);
 void bx_wait_fail(struct bx_box *b, const struct bx_err *err);
 
+/* pause.c: asks the box's supervisor, or answers that it does not run. The op has a handle of its own, which goes with it. */
+void bx_pause_ask(struct bx_op *op, struct bx_box *b);
+void bx_pause_not_up(struct bx_op *op, struct bx_box *b);
+/* Is it paused? Says so then. */
+bool bx_pause_refuses(const struct bx_box *b, struct bx_err *err);
+
 /* metrics.c: answers from b->info when `live`. */
 void bx_metrics_answer(struct bx_op *op, struct bx_box *b, bool live);
 /* A BoxInfo with figures has come: the processor time since the one before it. */
 void bx_metrics_sample(struct bx_box *b);
-/* Posts a call that is answered with what the box says. */
+/* Posts a call that is answered by the box. */
 BoxliteErrorCode bx_live_post(CBoxHandle *box, enum bx_op_kind kind, union bx_op_cb cb, void *user_data,
                               CBoxliteError *out_error);
 

@@ -89,6 +89,8 @@ static void op_drop_result(struct bx_op *op)
         bx_doctor_report_free(op->result);
         break;
     case BX_OP_PLAIN:
+    case BX_OP_PAUSE:
+    case BX_OP_RESUME:
     case BX_OP_WAIT:
         break;
     }
@@ -108,6 +110,8 @@ static void op_call(struct bx_op *op, CBoxliteError *e)
 {
     switch (op->kind) {
     case BX_OP_PLAIN:
+    case BX_OP_PAUSE:
+    case BX_OP_RESUME:
         op->cb.plain(e, op->ud);
         break;
     case BX_OP_BOX:

@@ -60,6 +60,8 @@ struct bx_ev {
 /* Which callback an op has: the shape of its call. */
 enum bx_op_kind {
     BX_OP_PLAIN,      /* (error, ud) */
+    BX_OP_PAUSE,      /* likewise */
+    BX_OP_RESUME,
     BX_OP_BOX,        /* (box, error, ud) */
     BX_OP_BOX_MADE,   /* (box, created, error, ud) */
     BX_OP_BOX_INFO,   /* (info, error, ud) */

@@ -8,8 +8,8 @@
  *        ▲ start               ▼              ▼           ▼
  *        └────────────── stopped, failed ◀──── its end ────
  *
- * A row is written by whoever holds boxes/<id>/start.lock, but for "stopping" and "paused", which the program writes that
- * asked for it: a move that the table does not have is refused by the store in the same transaction that would make it.
+ * A row is written by whoever holds boxes/<id>/start.lock, but for "stopping", which the program writes that asked for it.
+ * "Paused" is in no row: it is a file of the supervisor's beside one that says "running" (bx_row_state). A move that the table does not have is refused by the store in the same transaction that would make it.
  * Removing is no move: the row goes.
  */
 #ifndef BX_RUNTIME_STATE_H

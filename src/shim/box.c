@@ -411,6 +411,7 @@ static int take_lock(struct box *b, struct bx_err *err)
     /* What the last run left. */
     (void)unlinkat(b->dir_fd, "exit.json", 0);
     (void)unlinkat(b->dir_fd, "box.sock", 0);
+    (void)unlinkat(b->dir_fd, BX_PAUSED_MARK, 0);
     return 0;
 }
 
@@ -575,6 +576,7 @@ static void on_settle(struct bx_source *s, void *ud)
     }
     if (b->phase != BOX_GONE && (b->qemu_dead || (b->decided && !b->qemu)) && net_ended(b))
         box_finish(b);
+    vcpus_settle(b);
     clients_settle(b);
     net_settle(b);
     health_settle(b);
@@ -631,6 +633,8 @@ static int set_up_rest(struct box *b, struct bx_err *err)
         r = figures_init(b, err);
     if (r == 0)
         r = check_init(b, err);
+    if (r == 0)
+        r = vcpus_init(b, err);
     events_init(b);
     /* A full disk is no reason not to run: what is lost is counted. */
     if (b->lock_fd >= 0 && bx_box_log_open(&b->log, b->dir_fd, &why) < 0)
@@ -656,6 +660,7 @@ static void box_done(struct box *b)
     health_done(b);
     figures_done(b);
     check_done(b);
+    vcpus_done(b);
     events_done(b);
     bx_box_log_close(&b->log);
     b->listener = bx_source_remove(b->listener);

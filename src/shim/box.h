@@ -4,6 +4,7 @@
  *
  *   box.c      start: lock, template, QEMU, Hello, disk size, Start, Ready
  *   ending.c   stop, failure, exit record, farewell to the clients
+ *   vcpus.c    paused and resumed
  *   clients.c  the socket, who may connect, messages about the box
  *   health.c   is the agent alive; the guest's clock
  *   figures.c  what the box takes, as the agent counts it
@@ -33,7 +34,11 @@
 
 enum box_phase { BOX_STARTING, BOX_RUNNING, BOX_ENDING, BOX_GONE };
 
+/* Does the machine run? As far as QEMU has said; between, it was told to. */
+enum vcpus { VCPUS_RUN, VCPUS_STOPPING, VCPUS_STOPPED, VCPUS_RESUMING };
+
 #define CLIENT_STOPS_MAX 4
+#define CLIENT_PAUSES_MAX 16
 #define GONE_MESSAGE_MAX 2048
 
 struct client {
@@ -46,6 +51,11 @@ struct client {
     const char *drop;                 /* to be removed, and why */
     uint32_t stops[CLIENT_STOPS_MAX]; /* its BoxStop requests, answered at the end */
     unsigned n_stops;
+    struct {
+        uint32_t request;
+        bool pause; /* else resume */
+    } pauses[CLIENT_PAUSES_MAX]; /* its requests that QEMU has not carried out yet */
+    unsigned n_pauses;
     unsigned asks; /* BoxInfoGet requests that wait for the agent's figures */
 };
 
@@ -80,6 +90,12 @@ struct box {
     int64_t start_realtime;
     char kernel[128];
 
+    /* pause */
+    enum vcpus vcpus;
+    bool paused; /* wanted */
+    char paused_text[256];
+    struct bx_source *vcpus_late;
+
     /* health */
     int64_t last_rx;
     bool ping_sent;
@@ -88,6 +104,8 @@ struct box {
     /* health check */
     struct bx_check check;
     struct bx_source *check_timer; /* the next check, or the end of one that takes too long */
+    int64_t check_due;             /* when it fires, bx_now() */
+    int64_t check_left;            /* it is held back, and had so long to go; 0: it is not */
     uint32_t check_stream;         /* of the check that runs; 0: none */
     uint64_t check_token;          /* of the Ping that is one */
     int64_t checked_at;            /* bx_realtime() of the last; 0: none yet */
@@ -180,17 +198,28 @@ int clients_message(struct client *c, uint16_t type, const uint8_t *p, size_t le
 /* figures: CPU and memory too, which takes the kernel 1 to 2 ms while QEMU waits. */
 void clients_send_info(struct box *b, struct client *c, bool figures);
 
+/* vcpus.c */
+int vcpus_init(struct box *b, struct bx_err *err);
+/* A client wants the machine to stand still, or to go on: answered when it does. */
+void vcpus_ask(struct client *c, uint32_t request, bool pause);
+/* End of round: leads the machine to what is wanted. */
+void vcpus_settle(struct box *b);
+void vcpus_done(struct box *b);
+
 /* health.c */
 int health_init(struct box *b, struct bx_err *err);
 void health_started(struct box *b); /* Ready: from now on the clock is kept */
 void health_settle(struct box *b);
 void health_heard(struct box *b); /* something came from the guest */
+void health_resumed(struct box *b); /* the machine stood still: its clock is behind */
 void health_done(struct box *b);
 
 /* checkup.c */
 int check_init(struct box *b, struct bx_err *err);
 void check_started(struct box *b); /* Ready */
 void check_pong(struct box *b, const boxlite_Pong *pong);
+/* The machine stands still, and so does the time of its checks; or they go on. */
+void check_hold(struct box *b, bool hold);
 void check_info(const struct box *b, boxlite_BoxInfo *i);
 void check_done(struct box *b);
 
@@ -210,6 +239,8 @@ void figures_ask(struct client *c);
 void figures_pong(struct box *b, const boxlite_Pong *pong);
 /* boxlite-net has told its counts, or will not. */
 void figures_counted(struct box *b);
+/* The agent will not say: who waits is answered without. */
+void figures_give_up(struct box *b);
 void figures_done(struct box *b);
 
 #endif

@@ -28,6 +28,25 @@ static bool has_command(const struct box *b)
     return b->plan->health_cmd && b->plan->health_cmd[0];
 }
 
+static void arm(struct box *b, int64_t delay)
+{
+    b->check_due = bx_now() + delay;
+    bx_timer_set(b->check_timer, b->check_due);
+}
+
+void check_hold(struct box *b, bool hold)
+{
+    if (!b->check_timer)
+        return;
+    if (hold && bx_timer_armed(b->check_timer)) {
+        b->check_left = BX_MAX(b->check_due - bx_now(), (int64_t)1);
+        bx_timer_set(b->check_timer, 0);
+    } else if (!hold && b->check_left > 0) {
+        arm(b, b->check_left);
+        b->check_left = 0;
+    }
+}
+
 static void keep_output(struct box *b, const char *data, size_t len)
 {
     size_t n = BX_MIN(len, sizeof(b->check_output) - b->check_output_len);
@@ -68,7 +87,7 @@ static void result(struct box *b, bool ok)
         output_text(b, text, sizeof(text));
         events_tell(b, (struct bx_event){.type = "box.health", .health = bx_health_name(b->check.state), .message = text});
     }
-    bx_timer_after(b->check_timer, (int64_t)b->plan->health_interval_ms * BX_MSEC);
+    arm(b, (int64_t)b->plan->health_interval_ms * BX_MSEC);
     box_touch(b);
 }
 
@@ -126,6 +145,7 @@ static void on_timer(struct bx_source *s, void *ud)
 {
     struct box *b = ud;
 
+    (void)s;
     box_touch(b);
     if (b->phase != BOX_RUNNING)
         return;
@@ -135,7 +155,7 @@ static void on_timer(struct bx_source *s, void *ud)
         return;
     }
     b->check_output_len = 0;
-    bx_timer_after(s, (int64_t)b->plan->health_timeout_ms * BX_MSEC + (has_command(b) ? LATE : 0));
+    arm(b, (int64_t)b->plan->health_timeout_ms * BX_MSEC + (has_command(b) ? LATE : 0));
     if (has_command(b))
         begin_command(b);
     else
@@ -161,7 +181,7 @@ void check_started(struct box *b)
     if (!wanted(b))
         return;
     bx_check_begin(&b->check, b->plan->health_retries, bx_now(), (int64_t)b->plan->health_start_period_ms * BX_MSEC);
-    bx_timer_after(b->check_timer, (int64_t)b->plan->health_interval_ms * BX_MSEC);
+    arm(b, (int64_t)b->plan->health_interval_ms * BX_MSEC);
 }
 
 void check_info(const struct box *b, boxlite_BoxInfo *i)

@@ -36,10 +36,10 @@ static void on_client_io(struct bx_source *s, int fd, uint32_t events, void *ud)
     box_touch(c->b);
     if ((events & (BX_READ | BX_HUP)) && c->conn.reading) {
         /* Others may have taken the room in this round. After a hang-up: all that it sent before, as far as there is room. */
-        r = bx_mux_may_read(c->b->mux);
+        r = bx_mux_client_may_read(c->mc);
         while (r > 0) {
             r = bx_conn_read(&c->conn, &err);
-            if (!(events & BX_HUP) || !bx_mux_may_read(c->b->mux))
+            if (!(events & BX_HUP) || !bx_mux_client_may_read(c->mc))
                 break;
         }
         if (r < 0 && err.code != BX_ETRANSPORT) {
@@ -56,9 +56,9 @@ static void on_client_io(struct bx_source *s, int fd, uint32_t events, void *ud)
 
 static int say_hello(struct client *c, struct bx_err *err)
 {
-    static const char features[] = "files"; /* the agent's comes from the same build */
+    static const char features[] = "files\0pause"; /* the agent's comes from the same build */
     struct bx_msg_hello hello = {.pb = {.version = BX_WIRE_VERSION, .program = "boxlite-shim " BX_VERSION},
-                                 .features = {.data = features, .len = sizeof(features), .count = 1}};
+                                 .features = {.data = features, .len = sizeof(features), .count = 2}};
 
     return bx_msg_send_hello(bx_mux_client_link(c->mc), &hello, err);
 }
@@ -187,7 +187,7 @@ void clients_settle(struct box *b)
 {
     static struct bx_ratelimit rl;
     /* Not before Ready: the agent refuses commands until then. */
-    bool read = b->phase != BOX_STARTING && b->phase != BOX_GONE && bx_mux_may_read(b->mux);
+    bool read = b->phase != BOX_STARTING && b->phase != BOX_GONE;
     struct client *next;
 
     for (struct client *c = b->clients; c; c = next) {
@@ -204,7 +204,7 @@ void clients_settle(struct box *b)
                 bx_log_ratelimited(&rl, BX_LOG_WARN, "client removed: %s", why);
             client_remove(c, why);
         } else {
-            bx_conn_want_read(&c->conn, read);
+            bx_conn_want_read(&c->conn, read && bx_mux_client_may_read(c->mc));
         }
     }
 }
@@ -247,6 +247,21 @@ static int client_box_stop(struct client *c, const uint8_t *p, size_t len, struc
     return 0;
 }
 
+static int client_pause(struct client *c, uint16_t type, const uint8_t *p, size_t len, struct bx_err *err)
+{
+    union {
+        boxlite_BoxPause pause;
+        boxlite_BoxResume resume;
+    } m;
+    bool pause = type == BX_MSG_BOX_PAUSE;
+    int r = bx_msg_decode(type, p, len, &m, err);
+
+    if (r < 0)
+        return r;
+    vcpus_ask(c, pause ? m.pause.request : m.resume.request, pause);
+    return 0;
+}
+
 int clients_message(struct client *c, uint16_t type, const uint8_t *p, size_t len, struct bx_err *err)
 {
     struct bx_err why = BX_ERR_INIT;
@@ -261,6 +276,9 @@ int clients_message(struct client *c, uint16_t type, const uint8_t *p, size_t le
         return 0;
     case BX_MSG_BOX_STOP:
         return client_box_stop(c, p, len, err);
+    case BX_MSG_BOX_PAUSE:
+    case BX_MSG_BOX_RESUME:
+        return client_pause(c, type, p, len, err);
     case BX_MSG_PONG:
         return 0;
     default:
@@ -305,7 +323,7 @@ void clients_send_info(struct box *b, struct client *c, bool figures)
                                       [BOX_ENDING] = BX_BOX_STOPPING,
                                       [BOX_GONE] = BX_BOX_STOPPED};
     struct bx_mux_counts n = bx_mux_counts(b->mux);
-    boxlite_BoxInfo i = {.state = states[b->phase],
+    boxlite_BoxInfo i = {.state = b->paused && b->phase == BOX_RUNNING ? BX_BOX_PAUSED : states[b->phase],
                          .shim_pid = (uint32_t)getpid(),
                          .execs_total = n.execs_total,
                          .execs_running = n.execs_running,

@@ -213,6 +213,7 @@ void box_finish(struct box *b)
         record(b);
         events_end(b);
         (void)unlinkat(b->dir_fd, "box.sock", 0);
+        (void)unlinkat(b->dir_fd, BX_PAUSED_MARK, 0);
         b->lock_fd = bx_close(b->lock_fd); /* from here on it may be started or removed */
     }
     say_goodbye(b);

@@ -2,7 +2,7 @@
 /*
  * figures.c - what the box takes: asked of the agent by Ping and of boxlite-net, for the answer to BoxInfoGet.
  *
- * Who asks waits for both, but not long: an agent that is busy, stopped or older answers late or never, and then
+ * Who asks waits for both, but not long: an agent that is busy, paused or older answers late or never, and then
  * the host's own figures go out alone.
  */
 #include "base/clock.h"
@@ -31,6 +31,12 @@ static void on_late(struct bx_source *s, void *ud)
     answer_all(ud);
 }
 
+void figures_give_up(struct box *b)
+{
+    if (b->figures_token != 0 || b->figures_net)
+        answer_all(b);
+}
+
 int figures_init(struct box *b, struct bx_err *err)
 {
     b->figures_late = bx_loop_add_timer(b->loop, on_late, b);
@@ -47,7 +53,7 @@ void figures_ask(struct client *c)
     struct box *b = c->b;
     boxlite_Ping ping = {.figures = true};
 
-    if (b->phase != BOX_RUNNING || !b->guest_has_figures || c->asks == ASKS_MAX) {
+    if (b->phase != BOX_RUNNING || b->vcpus != VCPUS_RUN || !b->guest_has_figures || c->asks == ASKS_MAX) {
         clients_send_info(b, c, true);
         return;
     }

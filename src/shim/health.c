@@ -4,10 +4,11 @@
  *
  * A request that is not answered is no proof of a hung agent (it may be busy), silence is suspicious: after
  * QUIET without any byte while requests are open, Ping is sent, and if then nothing at all comes within
- * PATIENCE, the box has failed. Nothing is sent, and no timer runs, while nobody waits for the agent.
+ * PATIENCE, the box has failed. Nothing is sent, and no timer runs, while nobody waits for the agent or the machine stands still.
  *
  * The guest's clock is set when the host's was set (the kernel cancels a timer of ours then, and also after
- * suspend), and now and then against drift, since the guest's idea of the TSC's frequency is rounded.
+ * suspend), when the machine has stood still, and now and then against drift, since the guest's idea of the TSC's
+ * frequency is rounded.
  */
 #include <errno.h>
 #include <string.h>
@@ -33,6 +34,12 @@ void health_heard(struct box *b)
     b->ping_sent = false;
 }
 
+/* Does anybody wait for an agent that can answer? */
+static bool waits(const struct box *b)
+{
+    return b->phase == BOX_RUNNING && b->vcpus == VCPUS_RUN && bx_mux_pending(b->mux) > 0;
+}
+
 static void on_health(struct bx_source *s, void *ud)
 {
     struct box *b = ud;
@@ -41,7 +48,7 @@ static void on_health(struct bx_source *s, void *ud)
     struct bx_err err = BX_ERR_INIT;
 
     box_touch(b);
-    if (b->phase != BOX_RUNNING || bx_mux_pending(b->mux) == 0)
+    if (!waits(b))
         return;
     if (b->ping_sent) {
         bx_fail(&err, BX_EPORTAL, 0, "the agent in the box does not answer any more");
@@ -63,7 +70,7 @@ static void on_health(struct bx_source *s, void *ud)
 
 void health_settle(struct box *b)
 {
-    if (b->phase != BOX_RUNNING || bx_mux_pending(b->mux) == 0) {
+    if (!waits(b)) {
         if (b->health && bx_timer_armed(b->health))
             bx_timer_set(b->health, 0);
         b->ping_sent = false;
@@ -82,6 +89,8 @@ static void send_clock(struct box *b)
     boxlite_Clock clock = {.request = 1, .realtime_ns = bx_realtime()};
     struct bx_err err = BX_ERR_INIT;
 
+    if (b->vcpus != VCPUS_RUN)
+        return; /* it is set when the machine goes on */
     if (b->phase == BOX_RUNNING && bx_msg_send(bx_mux_guest(b->mux), BX_MSG_CLOCK, 0, &clock, &err) < 0)
         box_fail(b, &err);
     box_touch(b);
@@ -132,6 +141,11 @@ void health_started(struct box *b)
     bx_timer_after(b->clock_tick, CLOCK_EVERY);
     if (bx_realtime() - b->start_realtime > CLOCK_LATE)
         send_clock(b);
+}
+
+void health_resumed(struct box *b)
+{
+    send_clock(b);
 }
 
 void health_done(struct box *b)

@@ -51,6 +51,7 @@ struct stream *mux_stream_new(struct bx_mux *m, struct bx_mux_client *c, uint32_
     if (c) {
         s->next = *bucket(c, cs);
         *bucket(c, cs) = s;
+        c->n_streams++;
     }
     return s;
 }
@@ -86,6 +87,7 @@ void mux_stream_free(struct bx_mux *m, struct stream *s)
         while (*p != s)
             p = &(*p)->next;
         *p = s->next;
+        s->c->n_streams--;
     }
     m->streams[s->gs % BX_STREAMS_MAX] = NULL;
     m->n_streams--;

@@ -32,6 +32,7 @@
 #define BX_MUX_CLIENT_MAX  (128u * 1024 * 1024) /* 64 streams with both lanes' windows full */
 #define BX_MUX_TOTAL_MAX   (256u * 1024 * 1024)
 #define BX_MUX_GUEST_DATA  (2u * 1024 * 1024) /* data queue towards the guest */
+#define BX_MUX_PAUSED_DATA (64u * 1024 * 1024) /* ... while it is paused */
 #define BX_MUX_CLIENT_DATA (256u * 1024)      /* data queue of a client's link, before the backlog */
 #define BX_MUX_LANE_MAX    (4u * 1024 * 1024) /* credit of one lane that is relayed at a time */
 
@@ -80,6 +81,12 @@ const char *bx_mux_client_condemned(const struct bx_mux_client *c);
 
 /* May clients be read now: is there room towards the guest for all that one read can bring? */
 bool bx_mux_may_read(const struct bx_mux *m);
+/* May this one: one without streams brings nothing to a guest that is paused, but may want to let it go on. */
+bool bx_mux_client_may_read(const struct bx_mux_client *c);
+
+/* The guest stands still: it takes nothing, so there is room for more that waits for it, and it gets no signals. The
+ * owner closes the gate. */
+void bx_mux_pause(struct bx_mux *m, bool paused);
 
 /* No new streams from now on (the box is stopping): they are answered with Error. why NULL opens it again. */
 void bx_mux_close_gate(struct bx_mux *m, enum bx_code code, const char *why);

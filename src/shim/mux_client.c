@@ -208,6 +208,17 @@ static int client_claim(struct stream *s, const uint8_t *p, size_t len, struct b
     return 0;
 }
 
+/* Nobody can tell when it would arrive. */
+static int refuse_signal(struct stream *s, uint32_t request)
+{
+    struct bx_err why = BX_ERR_INIT;
+
+    bx_fail(&why, s->c->m->gate_code, 0, "%s", s->c->m->gate);
+    if (request != 0 && bx_msg_send_error(&s->c->link, s->cs, request, &why) < 0)
+        mux_condemn(s->c, "it does not read");
+    return 0;
+}
+
 /* Signal and Resize: their answer carries their number; 0 is not answered. */
 static int client_request(struct stream *s, uint16_t type, const uint8_t *p, size_t len, struct bx_err *err)
 {
@@ -219,6 +230,8 @@ static int client_request(struct stream *s, uint16_t type, const uint8_t *p, siz
 
     if (r < 0)
         return r;
+    if (type == BX_MSG_SIGNAL && s->c->m->paused)
+        return refuse_signal(s, msg.signal.request);
     if ((type == BX_MSG_SIGNAL ? msg.signal.request : msg.resize.request) != 0) {
         s->requests++;
         s->c->m->pending++;

@@ -27,6 +27,7 @@ struct bx_mux_client {
     struct waiting *first, **last;
     size_t backlog; /* bytes of the frames that wait, headers included */
     bool holding;   /* credit is held back */
+    unsigned n_streams;
     const char *condemned;
 };
 
@@ -87,6 +88,7 @@ struct bx_mux {
     bool main_over; /* and the owner knows */
     const char *gate;
     enum bx_code gate_code;
+    bool paused;
     unsigned pending;
     unsigned execs_total;
     unsigned execs_running;

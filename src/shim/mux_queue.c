@@ -162,8 +162,20 @@ void bx_mux_client_refill(struct bx_mux_client *c)
     }
 }
 
+/* When it goes on it first takes what is queued beyond the usual: nobody is read until then. */
+void bx_mux_pause(struct bx_mux *m, bool paused)
+{
+    m->paused = paused;
+    bx_link_set_data_max(&m->guest, paused ? BX_MUX_PAUSED_DATA : BX_MUX_GUEST_DATA);
+}
+
+bool bx_mux_client_may_read(const struct bx_mux_client *c)
+{
+    return bx_mux_may_read(c->m) || (c->m->paused && c->n_streams == 0);
+}
+
 bool bx_mux_may_read(const struct bx_mux *m)
 {
-    return bx_buf_len(&m->guest.data) + READ_DATA_MAX <= BX_MUX_GUEST_DATA &&
+    return bx_buf_len(&m->guest.data) + READ_DATA_MAX <= (m->paused ? BX_MUX_PAUSED_DATA : BX_MUX_GUEST_DATA) &&
            bx_buf_len(&m->guest.control) + READ_CONTROL_MAX <= BX_LINK_CONTROL_MAX;
 }

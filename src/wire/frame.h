@@ -59,6 +59,9 @@ enum bx_msg_type {
     BX_MSG_BOX_STOP = 0x42,
     BX_MSG_BOX_GONE = 0x43,
 
+    BX_MSG_BOX_PAUSE = 0x50,
+    BX_MSG_BOX_RESUME = 0x51,
+
     BX_MSG_CONNECT = 0x60,
     BX_MSG_CONNECTED = 0x61,
     BX_MSG_DIAL = 0x62,

@@ -36,6 +36,20 @@ void bx_link_init(struct bx_link *l, const struct bx_link_ops *ops, void *ud, si
     bx_buf_init(&l->data, 2 * data_max + BX_LINK_ORDERED_MAX);
 }
 
+void bx_link_set_data_max(struct bx_link *l, size_t data_max)
+{
+    bx_assert(data_max >= FRAME_MAX && l->reserved == 0);
+    l->data_max_next = 0;
+    if (data_max < l->data_max && bx_buf_len(&l->data) > 0) {
+        l->data_max_next = data_max;
+        return;
+    }
+    if (data_max < l->data_max)
+        bx_buf_done(&l->data); /* as large as the larger bound wanted it */
+    l->data_max = data_max;
+    l->data.max = 2 * data_max + BX_LINK_ORDERED_MAX;
+}
+
 void bx_link_done(struct bx_link *l)
 {
     bx_buf_done(&l->rx);
@@ -413,7 +427,9 @@ void bx_link_sent(struct bx_link *l, size_t len)
         bx_buf_consume(q, len);
     if (bx_buf_len(q) > 0)
         return;
-    if (l->output_is_data)
+    if (l->output_is_data && l->data_max_next)
+        bx_link_set_data_max(l, l->data_max_next);
+    else if (l->output_is_data)
         bx_buf_clear(q);
     else
         queue_drained(q);

@@ -53,6 +53,7 @@ struct bx_link {
     struct bx_buf control; /* whole frames to send first */
     struct bx_buf data;    /* whole frames to send after */
     size_t data_max;
+    size_t data_max_next; /* a smaller one, that waits for an empty queue; 0: none */
     size_t sending_data; /* bytes left of the data frame that is partly sent: it ends before control goes */
     size_t reserved;     /* payload bytes handed out, between reserve and commit */
     uint32_t resets;     /* counts bx_link_reset, so that a handler may call it */
@@ -62,6 +63,8 @@ struct bx_link {
 
 /* data_max bounds the data queue (>= one frame). */
 void bx_link_init(struct bx_link *l, const struct bx_link_ops *ops, void *ud, size_t data_max);
+/* Another bound of the data queue: a larger one from now on, a smaller one from when the queue is empty, or would be. */
+void bx_link_set_data_max(struct bx_link *l, size_t data_max);
 void bx_link_done(struct bx_link *l);
 /* Forgets what was received and what waits to be sent: a new peer starts from HELLO. A handler may call it:
  * what arrived behind the message being handled is dropped too. */

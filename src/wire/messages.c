@@ -52,6 +52,8 @@ static const pb_msgdesc_t *plain_fields(uint16_t type)
         { BX_MSG_BOX_INFO_GET, boxlite_BoxInfoGet_fields },
         { BX_MSG_BOX_STOP, boxlite_BoxStop_fields },
         { BX_MSG_BOX_GONE, boxlite_BoxGone_fields },
+        { BX_MSG_BOX_PAUSE, boxlite_BoxPause_fields },
+        { BX_MSG_BOX_RESUME, boxlite_BoxResume_fields },
         { BX_MSG_CONNECT, boxlite_Connect_fields },
         { BX_MSG_CONNECTED, boxlite_Connected_fields },
         { BX_MSG_DIAL, boxlite_Dial_fields },

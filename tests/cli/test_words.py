@@ -56,7 +56,7 @@ def test_a_verb_may_have_two_words(home):
 
 
 def test_unknown_boxes_are_named(home):
-    for args in (["start", "X1"], ["stop", "X1"], ["restart", "X1"], ["rm", "X1"], ["exec", "X1", "--", "true"], ["cp", "X1:/a", "."]):
+    for args in (["start", "X1"], ["stop", "X1"], ["restart", "X1"], ["pause", "X1"], ["unpause", "X1"], ["rm", "X1"], ["exec", "X1", "--", "true"], ["cp", "X1:/a", "."]):
         r = home.run(*args)
         assert r.code == 125 and b"No such box: X1" in r.err, (args, r)
 

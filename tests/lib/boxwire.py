@@ -9,7 +9,7 @@ import time
 HELLO, PING, PONG, OK, ERROR = 1, 2, 3, 4, 5
 EXEC, STARTED, EXIT, SIGNAL, RESIZE, ATTACH = 0x20, 0x21, 0x22, 0x23, 0x24, 0x25
 DATA, EOF, CREDIT, CLAIM, CLOSE, TRUNCATED = 0x30, 0x31, 0x32, 0x33, 0x34, 0x35
-BOX_INFO, BOX_INFO_GET, BOX_STOP, BOX_GONE = 0x40, 0x41, 0x42, 0x43
+BOX_INFO, BOX_INFO_GET, BOX_STOP, BOX_GONE, BOX_PAUSE, BOX_RESUME = 0x40, 0x41, 0x42, 0x43, 0x50, 0x51
 STDIN, STDOUT, STDERR = 0, 1, 2
 WINDOW, KEEP = 1 << 20, 512 << 10
 
@@ -82,7 +82,8 @@ class Link:
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.connect(os.path.join(home.path, "boxes", box, "box.sock"))
         self.buffer, self.streams, self.last, self.request = b"", {}, 0, 0
-        self.hello = self.gone = None
+        self.hello = self.gone = self.info = None
+        self.answers = {}
         self.grant = True
         self.send(HELLO, 0, [(1, 1), (2, "test")])
         self.until(lambda: self.hello)
@@ -124,6 +125,21 @@ class Link:
         self.until(lambda: n in s.answers)
         return s.answers[n]
 
+    def post(self, kind):
+        """A request about the box; its number."""
+        self.request += 1
+        self.send(kind, 0, [(1, self.request)])
+        return self.request
+
+    def ask(self, kind):
+        n = self.post(kind)
+        self.until(lambda: n in self.answers)
+        assert self.answers[n] is None, self.answers[n]
+
+    def quiet(self, seconds):
+        """The box says nothing for so long."""
+        assert not select.select([self.socket], [], [], seconds)[0], self.socket.recv(1 << 20)
+
     def stop(self, grace_ms, force=False):
         """Stops the box; returns when it is down."""
         self.send(BOX_STOP, 0, [(1, 1), (2, grace_ms), (3, int(force))])
@@ -164,6 +180,13 @@ class Link:
                 self.hello = decode(payload)
             elif kind == BOX_GONE:
                 self.gone = decode(payload)
+            elif kind == BOX_INFO:
+                self.info = decode(payload)
+            elif kind == OK:
+                self.answers[decode(payload)[1]] = None
+            elif kind == ERROR:
+                fields = decode(payload)
+                self.answers[fields.get(1, 0)] = fields
             return
         s = self.streams[stream]
         if kind == DATA:

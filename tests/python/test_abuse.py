@@ -61,7 +61,7 @@ async def test_whatever_is_passed_nothing_crashes(world):
         for method in methods(thing):
             if method.__name__ in ("start", "stop", "restart", "connect", "forward", "set_detached", "kill", "signal", "exec", "attach", "logs",
                                    "write_file", "read_file", "copy_in", "copy_out", "mkdir", "remove_file", "rename", "stat", "list_dir",
-                                   "stdin_close", "wait"):
+                                   "stdin_close", "wait") or (thing is box._native and method.__name__ == "pause"):
                 continue  # would do what is said in those that are right by chance; they come below, with a runtime that is closed
             calls += abuse(method)
     for method in methods(runtime):

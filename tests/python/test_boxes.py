@@ -101,6 +101,17 @@ async def test_restart_keeps_the_handle():
         assert (await sh(box, "cat /root/x")).stdout == "1\n"
 
 
+async def test_a_paused_box_refuses_work_until_it_goes_on():
+    async with a_box() as box:
+        await box.start()
+        await box.pause()
+        assert (await box.info()).state.status == "paused"
+        with raises(RuntimeError, "is paused"):
+            await sh(box, "true")
+        await box.resume()
+        assert (await sh(box, "echo on")).stdout == "on\n"
+
+
 async def test_options_reach_the_box():
     options = {"working_dir": "/made/here", "env": [("A", "1"), ("B", "two words")], "user": "1000:1001"}
     async with a_box(**options) as box:

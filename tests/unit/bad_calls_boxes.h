@@ -67,6 +67,8 @@ ROW(boxlite_remove)
 BOX_PLAIN(boxlite_start_box)
 BOX_PLAIN(boxlite_stop_box)
 BOX_PLAIN(boxlite_restart_box)
+BOX_PLAIN(boxlite_box_pause)
+BOX_PLAIN(boxlite_box_resume)
 ROW(boxlite_box_set_detached)
 {
     BAD(boxlite_box_set_detached(NULL, 1, E));

@@ -46,6 +46,7 @@ struct fake {
     int count;
     bool die;
     bool drop; /* this client, and goes on */
+    bool paused;
     bool stuck; /* it has more to send than it may */
     struct bx_buf echo;
 };
@@ -53,6 +54,9 @@ struct fake {
 /* Work on files, and what is left to send of it each time round: of tests that have some. */
 static void (*fake_file_op)(struct fake *f, uint32_t stream, const uint8_t *p, size_t len);
 static void (*fake_file_pump)(struct fake *f);
+
+/* It knows BoxPause; else it is of an older version. */
+static bool fake_pauses;
 
 /* Each time it gets stuck, a byte for the test. */
 static int stuck_pipe[2] = {-1, -1};
@@ -176,12 +180,17 @@ static inline int fake_message(struct bx_link *l, uint16_t type, uint32_t stream
         boxlite_Resize resize;
         boxlite_Claim claim;
         boxlite_BoxStop stop;
+        boxlite_BoxPause pause;
+        boxlite_BoxResume resume;
     } m;
     boxlite_BoxGone gone = {.state = BX_BOX_STOPPED, .message = "stopped"};
 
     info.shim_pid = (uint32_t)getpid();
+    info.state = f->paused ? BX_BOX_PAUSED : BX_BOX_RUNNING;
     if (fake_file_op)
         hello.features = (struct bx_strs){"files", sizeof("files"), 1};
+    else if (fake_pauses)
+        hello.features = (struct bx_strs){"pause", sizeof("pause"), 1};
     if (type == BX_MSG_FILE_OP && fake_file_op) {
         fake_file_op(f, stream, p, len);
         return 0;
@@ -216,6 +225,13 @@ static inline int fake_message(struct bx_link *l, uint16_t type, uint32_t stream
         return bx_msg_send_ok(l, stream, m.resize.request);
     case BX_MSG_CLOSE:
         return 0;
+    case BX_MSG_BOX_PAUSE:
+    case BX_MSG_BOX_RESUME:
+        bx_msg_decode(type, p, len, &m, err);
+        f->paused = type == BX_MSG_BOX_PAUSE;
+        info.state = f->paused ? BX_BOX_PAUSED : BX_BOX_RUNNING;
+        bx_msg_send(l, BX_MSG_BOX_INFO, 0, &info, err);
+        return bx_msg_send_ok(l, 0, f->paused ? m.pause.request : m.resume.request);
     case BX_MSG_BOX_STOP:
         bx_msg_decode(type, p, len, &m.stop, err);
         bx_msg_send_ok(l, 0, m.stop.request);

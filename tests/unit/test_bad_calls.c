@@ -132,6 +132,8 @@ static const struct {
     R(boxlite_options_set_workdir),
     R(boxlite_remove),
     R(boxlite_restart_box),
+    R(boxlite_box_pause),
+    R(boxlite_box_resume),
     R(boxlite_result_free),
     R(boxlite_runtime_doctor),
     R(boxlite_runtime_drain),

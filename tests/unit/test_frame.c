@@ -106,6 +106,7 @@ static void types_have_names(void **state)
     (void)state;
     assert_string_equal(bx_msg_type_name(BX_MSG_EXEC), "EXEC");
     assert_string_equal(bx_msg_type_name(BX_MSG_BOX_GONE), "BOX_GONE");
+    assert_string_equal(bx_msg_type_name(BX_MSG_BOX_RESUME), "BOX_RESUME");
     assert_string_equal(bx_msg_type_name(0x99), "type 0x99");
     assert_string_equal(bx_msg_type_name(0xffff), "type 0xffff");
 }

@@ -101,6 +101,71 @@ static void stop_of_another_programs_box_settles_its_row(void **state)
     boxlite_free_box_info(info);
 }
 
+static int world_that_pauses(void **state)
+{
+    int r;
+
+    fake_pauses = true;
+    r = world_setup(state);
+    fake_pauses = false;
+    return r;
+}
+
+static void a_paused_box_says_so_and_a_start_does_not_resume_it(void **state)
+{
+    struct world *w = *state;
+    struct answer paused = {0}, started = {0}, resumed = {0}, again = {0};
+
+    assert_int_equal(boxlite_box_pause(w->box, on_plain, &paused, NULL), Ok);
+    DRAIN_UNTIL(w->home.rt, paused.done);
+    ASSERT_ANSWER(paused, Ok);
+    boxlite_start_box(w->box, on_plain, &started, NULL);
+    DRAIN_UNTIL(w->home.rt, started.done);
+    ASSERT_ANSWER(started, InvalidState);
+    assert_non_null(strstr(started.message, "box fake is paused: `boxlite unpause fake`"));
+    assert_int_equal(boxlite_box_resume(w->box, on_plain, &resumed, NULL), Ok);
+    DRAIN_UNTIL(w->home.rt, resumed.done);
+    ASSERT_ANSWER(resumed, Ok);
+    boxlite_start_box(w->box, on_plain, &again, NULL);
+    DRAIN_UNTIL(w->home.rt, again.done);
+    ASSERT_ANSWER(again, Ok);
+}
+
+static void the_mark_of_its_supervisor_is_what_tells_that_a_box_is_paused(void **state)
+{
+    struct world *w = *state;
+    char path[128];
+    CBoxInfo *info;
+
+    snprintf(path, sizeof(path), "%s/boxes/%s/paused", w->home.path, w->id);
+    close(open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+    info = info_of(w);
+    assert_string_equal(info->status, "paused");
+    assert_int_equal(info->running, 0);
+    assert_int_equal(info->pid, w->pid);
+    boxlite_free_box_info(info);
+    assert_int_equal(unlink(path), 0);
+    info = info_of(w);
+    assert_string_equal(info->status, "running");
+    boxlite_free_box_info(info);
+}
+
+/* It would take BoxPause for a reason to close the link. */
+static void a_box_of_an_older_version_is_not_asked_to_pause(void **state)
+{
+    struct world *w = *state;
+    struct answer a = {0}, b = {0};
+
+    boxlite_box_pause(w->box, on_plain, &a, NULL);
+    DRAIN_UNTIL(w->home.rt, a.done);
+    ASSERT_ANSWER(a, Unsupported);
+    assert_non_null(strstr(a.message, "older version"));
+    boxlite_box_details(w->box, on_info, &b, NULL); /* the link is as it was */
+    DRAIN_UNTIL(w->home.rt, b.done);
+    ASSERT_ANSWER(b, Ok);
+    boxlite_info_free(b.result);
+}
+
 static void remove_needs_force_while_it_runs(void **state)
 {
     struct world *w = *state;
@@ -265,6 +330,9 @@ int main(void)
         W(metrics_asked_in_the_last_moment_are_answered),
         W(a_runtime_counts_what_went_through_it),
         W(a_stop_wins_over_a_restart),
+        cmocka_unit_test_setup_teardown(a_paused_box_says_so_and_a_start_does_not_resume_it, world_that_pauses, world_teardown),
+        W(the_mark_of_its_supervisor_is_what_tells_that_a_box_is_paused),
+        W(a_box_of_an_older_version_is_not_asked_to_pause),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

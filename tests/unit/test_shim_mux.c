@@ -316,6 +316,82 @@ static void the_last_message_comes_after_all_output(void **state)
     assert_int_equal(bx_mux_counts(w->mux).streams, 0);
 }
 
+/* Nothing reaches a guest that is paused; whoever can end the pause is heard all the same. */
+static void a_paused_guest_gets_no_signals_and_its_clients_stay_heard(void **state)
+{
+    struct world *w = *state;
+    boxlite_Signal sig = {.request = 9, .signo = 15};
+    char *data = calloc(1, BX_WINDOW);
+    uint32_t gs;
+
+    bx_mux_pause(w->mux, true);
+    bx_mux_close_gate(w->mux, BX_ESTATE, "the box is paused");
+    send_exec(&w->b, 1, false, 2, false);
+    to_guest(w);
+    client_reads(w->cb, &w->b, ALL);
+    assert_string_equal(w->b.seen, "ERROR 1;");
+    assert_int_equal(w->b.error.code, BX_ESTATE);
+    assert_string_equal(w->b.error.message, "the box is paused");
+    bx_mux_pause(w->mux, false);
+    bx_mux_close_gate(w->mux, BX_ESTATE, NULL);
+
+    for (uint32_t n = 1; n <= 4; n++) {
+        send_exec(&w->a, n, true, 2, false);
+        gs = opened(w);
+        send_started(w, gs);
+    }
+    round_trip(w);
+    bx_mux_pause(w->mux, true);
+    bx_mux_close_gate(w->mux, BX_ESTATE, "the box is paused");
+    w->a.seen[0] = '\0';
+    assert_int_equal(bx_msg_send(&w->a.link, BX_MSG_SIGNAL, 1, &sig, NULL), 0);
+    for (uint32_t n = 1; n <= 4; n++) { /* twice what waits for a guest that runs */
+        assert_int_equal(bx_link_send_data(&w->a.link, n, 0, data, BX_WINDOW), 0);
+        assert_int_equal(move(&w->a.link, bx_mux_client_link(w->ca), ALL), 0);
+        assert_true(bx_mux_client_may_read(w->ca));
+    }
+    client_reads(w->ca, &w->a, ALL);
+    assert_string_equal(w->a.seen, "ERROR 1;");
+    assert_int_equal(w->a.error.request, 9);
+    assert_int_equal(bx_mux_pending(w->mux), 0);
+
+    bx_mux_pause(w->mux, false);
+    assert_false(bx_mux_client_may_read(w->ca)); /* until the guest has taken what waits */
+    assert_false(bx_mux_client_may_read(w->cb));
+    w->guest.data_bytes = 0;
+    round_trip(w);
+    assert_int_equal(w->guest.data_bytes, 4 * BX_WINDOW);
+    assert_true(bx_mux_client_may_read(w->ca));
+    assert_int_equal(bx_mux_guest(w->mux)->data_max, BX_MUX_GUEST_DATA);
+    free(data);
+}
+
+/* So many that no more is taken: who has no streams is read on. */
+static void a_client_without_streams_is_read_whatever_waits_for_a_paused_guest(void **state)
+{
+    struct world *w = *state;
+    char *data = calloc(1, BX_WINDOW);
+    uint32_t n = 0;
+
+    for (n = 1; n <= 80; n++) {
+        send_exec(&w->a, n, true, 0, false);
+        send_started(w, opened(w));
+        round_trip(w);
+        w->a.seen[0] = w->guest.seen[0] = '\0';
+    }
+    bx_mux_pause(w->mux, true);
+    bx_mux_close_gate(w->mux, BX_ESTATE, "the box is paused");
+    for (n = 1; n <= 80 && bx_mux_client_may_read(w->ca); n++) {
+        assert_int_equal(bx_link_send_data(&w->a.link, n, 0, data, BX_WINDOW), 0);
+        while (bx_link_wants_write(&w->a.link) && bx_mux_client_may_read(w->ca))
+            assert_int_equal(move(&w->a.link, bx_mux_client_link(w->ca), BX_LINK_RX_SIZE), 0);
+    }
+    assert_in_range(n, 60, 70);
+    assert_false(bx_mux_client_may_read(w->ca));
+    assert_true(bx_mux_client_may_read(w->cb));
+    free(data);
+}
+
 static void a_number_in_use_or_a_message_in_the_wrong_direction_is_a_protocol_error(void **state)
 {
     struct world *w = *state;
@@ -449,6 +525,8 @@ int main(void)
         T(a_command_ends_once),
         T(after_the_gate_is_closed_new_streams_are_answered_with_the_reason),
         T(the_last_message_comes_after_all_output),
+        T(a_paused_guest_gets_no_signals_and_its_clients_stay_heard),
+        T(a_client_without_streams_is_read_whatever_waits_for_a_paused_guest),
         T(a_number_in_use_or_a_message_in_the_wrong_direction_is_a_protocol_error),
         T(an_unknown_message_is_answered_and_others_go_on),
         T(streams_and_clients_are_limited),

@@ -134,6 +134,13 @@ SENDER(send_file_op, BX_MSG_FILE_OP, boxlite_FileOp, .op = 2, .path = "/root/out
 SENDER(send_connect, BX_MSG_CONNECT, boxlite_Connect, .protocol = 6, .address = 0xc0000222, .port = 80)
 SENDER(send_dial, BX_MSG_DIAL, boxlite_Dial, .protocol = 6, .port = 80)
 
+static void send_box_pause(struct bx_link *l)
+{
+    boxlite_BoxPause m = { .request = 1 };
+
+    assert_int_equal(bx_msg_send(l, BX_MSG_BOX_PAUSE, 0, &m, NULL), 0);
+}
+
 static void send_data(struct bx_link *l)
 {
     assert_int_equal(bx_link_send_data(l, STREAM, BX_LANE_STDOUT, "hello\n", 6), 0);
@@ -170,6 +177,7 @@ static const struct {
     { "FILE_OP", send_file_op },
     { "CONNECT", send_connect },
     { "DIAL", send_dial },
+    { "BOX_PAUSE", send_box_pause },
     { "received: CLOSE in parts", NULL },
     { "received: OK with a field of a later version", NULL },
     { "refused: too long", NULL },

@@ -94,6 +94,14 @@ class Box:
         """Stops and starts it; the handle stays good. Extension."""
         await self._pump.post(self._native.restart)
 
+    async def pause(self) -> None:
+        """Makes its machine stand still: what runs in it waits, and what it is asked for is refused until `resume`. Extension."""
+        await self._pump.post(self._native.pause)
+
+    async def resume(self) -> None:
+        """Lets a paused box go on. Extension."""
+        await self._pump.post(self._native.resume)
+
     async def info(self) -> BoxInfo:
         """What it is and does now."""
         return BoxInfo._of(await self._pump.post(self._native.info), await self._pump.post(self._native.details))

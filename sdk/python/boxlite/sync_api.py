@@ -260,6 +260,12 @@ class SyncBox:
     def restart(self) -> None:
         run(self._box.restart())
 
+    def pause(self) -> None:
+        run(self._box.pause())
+
+    def resume(self) -> None:
+        run(self._box.resume())
+
     def info(self) -> BoxInfo:
         return run(self._box.info())
 

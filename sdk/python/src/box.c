@@ -81,6 +81,8 @@ static PyObject *get_engine(PyObject *self, void *unused)
 SIMPLE_CALL(box_start, boxlite_start_box, bxpy_on_plain)
 SIMPLE_CALL(box_stop, boxlite_stop_box, bxpy_on_plain)
 SIMPLE_CALL(box_restart, boxlite_restart_box, bxpy_on_plain)
+SIMPLE_CALL(box_pause, boxlite_box_pause, bxpy_on_plain)
+SIMPLE_CALL(box_resume, boxlite_box_resume, bxpy_on_plain)
 SIMPLE_CALL(box_info, boxlite_box_info, bxpy_on_box_info)
 SIMPLE_CALL(box_details, boxlite_box_details, bxpy_on_info)
 SIMPLE_CALL(box_processes, boxlite_box_processes, bxpy_on_processes)
@@ -403,6 +405,8 @@ PyTypeObject *bxpy_make_box_type(void)
         {"start", box_start, METH_O, "start(done)"},
         {"stop", box_stop, METH_O, "stop(done)"},
         {"restart", box_restart, METH_O, "restart(done)"},
+        {"pause", box_pause, METH_O, "pause(done)"},
+        {"resume", box_resume, METH_O, "resume(done)"},
         {"info", box_info, METH_O, "info(done)"},
         {"details", box_details, METH_O, "details(done)"},
         {"metrics", box_metrics, METH_O, "metrics(done)"},
