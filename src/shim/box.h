@@ -105,7 +105,8 @@ struct box {
     struct bx_check check;
     struct bx_source *check_timer; /* the next check, or the end of one that takes too long */
     int64_t check_due;             /* when it fires, bx_now() */
-    int64_t check_left;            /* it is held back, and had so long to go; 0: it is not */
+    bool check_held;               /* it is held back, and has so long to go: */
+    int64_t check_left;
     uint32_t check_stream;         /* of the check that runs; 0: none */
     uint64_t check_token;          /* of the Ping that is one */
     int64_t checked_at;            /* bx_realtime() of the last; 0: none yet */

@@ -30,20 +30,24 @@ static bool has_command(const struct box *b)
 
 static void arm(struct box *b, int64_t delay)
 {
+    if (b->check_held) {
+        b->check_left = delay;
+        return;
+    }
     b->check_due = bx_now() + delay;
     bx_timer_set(b->check_timer, b->check_due);
 }
 
 void check_hold(struct box *b, bool hold)
 {
-    if (!b->check_timer)
+    if (!b->check_timer || b->check_held == hold)
         return;
-    if (hold && bx_timer_armed(b->check_timer)) {
-        b->check_left = BX_MAX(b->check_due - bx_now(), (int64_t)1);
+    b->check_held = hold;
+    if (hold) {
+        b->check_left = BX_MAX(b->check_due - bx_now(), (int64_t)0);
         bx_timer_set(b->check_timer, 0);
-    } else if (!hold && b->check_left > 0) {
+    } else if (b->phase == BOX_RUNNING) {
         arm(b, b->check_left);
-        b->check_left = 0;
     }
 }
 

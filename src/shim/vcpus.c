@@ -171,13 +171,12 @@ static void command(struct box *b, bool stop)
 
 void vcpus_settle(struct box *b)
 {
-    bool stop = b->paused && b->phase == BOX_RUNNING;
-
     if (!b->qemu || b->decided)
         return;
-    if (stop && b->vcpus == VCPUS_RUN)
+    b->paused = b->paused && b->phase == BOX_RUNNING; /* to stop in order it has to run */
+    if (b->paused && b->vcpus == VCPUS_RUN)
         command(b, true);
-    else if (!stop && b->vcpus == VCPUS_STOPPED)
+    else if (!b->paused && b->vcpus == VCPUS_STOPPED)
         command(b, false);
 }
 
