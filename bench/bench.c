@@ -93,16 +93,26 @@ static void *wait_for(struct answer *a)
     return a->result;
 }
 
-static CBoxHandle *create(const char *image)
+static CBoxHandle *create_with(const char *image, const char *preset)
 {
     CBoxliteError e = { Ok, NULL };
     CBoxliteOptions *o = NULL;
+    CAdvancedBoxOptions *advanced = NULL;
     must("options", boxlite_options_new(image, &o, &e), &e);
+    must("options", boxlite_advanced_options_new(&advanced, &e), &e);
+    must("preset", boxlite_advanced_options_set_security_preset(advanced, preset, &e), &e);
+    boxlite_options_set_advanced(o, advanced);
+    boxlite_advanced_options_free(advanced);
     boxlite_options_set_memory(o, 512);
     boxlite_options_set_auto_delete_interval(o, 0);
     struct answer a = { .what = "create" };
     must("create", boxlite_create_box(rt, o, on_box, &a, &e), &e);
     return wait_for(&a);
+}
+
+static CBoxHandle *create(const char *image)
+{
+    return create_with(image, "standard");
 }
 
 static void post_start(CBoxHandle *box, struct answer *a)
@@ -451,12 +461,49 @@ static void measure_open(const char *image, int n)
     print_samples("opening a runtime", v, n);
 }
 
+static double timed_run(CBoxHandle *box, const char *const *argv)
+{
+    double t = now_ms();
+    run(box, argv);
+    return now_ms() - t;
+}
+
+/* One command in a box without walls and in one with all of them, in turn; the order changes from pair to pair. */
+static void measure_pairs(CBoxHandle *const boxes[2], const char *const *argv, const char *what, int n)
+{
+    double *v[2] = { samples(n), samples(n) };
+    char name[128];
+    for (int i = 0; i < 10; i++)
+        run(boxes[i % 2], argv);
+    for (int i = 0; i < n; i++) {
+        for (int k = 0; k < 2; k++)
+            v[(i + k) % 2][i] = timed_run(boxes[(i + k) % 2], argv);
+    }
+    for (int k = 0; k < 2; k++) {
+        snprintf(name, sizeof(name), "%s, %s", what, k ? "maximum" : "development");
+        print_samples(name, v[k], n);
+    }
+}
+
+static void measure_walls(const char *image, int n)
+{
+    static const char *const python[] = { "python3", "-c", "print(1)", NULL };
+    CBoxHandle *boxes[2] = { create_with(image, "development"), create_with(image, "maximum") };
+    for (int k = 0; k < 2; k++)
+        start(boxes[k]);
+    measure_pairs(boxes, true_argv, "exec of true", n);
+    measure_pairs(boxes, python, "python -c print", n);
+    for (int k = 0; k < 2; k++)
+        remove_forced(boxes[k]);
+}
+
 static const struct {
     const char *name;
     void (*fn)(const char *image, int n);
 } measures[] = {
     { "open", measure_open },     { "start", measure_start }, { "exec", measure_exec },     { "burst", measure_burst },
     { "stdout", measure_stdout }, { "stdin", measure_stdin }, { "python", measure_python }, { "many", measure_many },
+    { "walls", measure_walls },
 };
 
 int main(int argc, char **argv)

@@ -690,9 +690,10 @@ BOXLITE_API BoxliteErrorCode boxlite_advanced_options_set_security_preset(CAdvan
 BOXLITE_API void boxlite_advanced_options_set_security_enabled(CAdvancedBoxOptions *options, int enabled);
 /*
  * What holds the machine on the host; default 1. jailer_enabled: namespaces, a root of its own, another user, no
- * capabilities, a control group, Landlock. seccomp_enabled: the filters of system calls. Without them whoever breaks out
- * of the machine is a program of the user who started the box, so switch them off to look for the cause of a trouble
- * only. Extensions.
+ * capabilities, a control group, Landlock. seccomp_enabled: the filters of system calls, also that of the box's commands (as
+ * Docker's default profile; a refused call is EPERM, one of a 32-bit program SIGSYS). Without them whoever breaks out of the
+ * machine is a program of the user who started the box, so switch them off to look for the cause of a trouble only.
+ * Extensions.
  */
 BOXLITE_API void boxlite_advanced_options_set_jailer_enabled(CAdvancedBoxOptions *options, int enabled);
 BOXLITE_API void boxlite_advanced_options_set_seccomp_enabled(CAdvancedBoxOptions *options, int enabled);

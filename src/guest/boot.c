@@ -133,6 +133,8 @@ static const struct {
     {"/proc/sys/kernel/threads-max", "1048576"},
     {"/proc/sys/kernel/dmesg_restrict", "1"},
     {"/proc/sys/kernel/printk", "3 4 1 3"},
+    {"/proc/sys/kernel/modules_disabled", "1"}, /* ours are loaded; nobody loads another, whatever his capabilities */
+    {"/proc/sys/kernel/kexec_load_disabled", "1"},
     {"/proc/sys/net/ipv4/ping_group_range", "0 2147483647"},
     {"/proc/sys/net/ipv4/ip_unprivileged_port_start", "0"},
     {"/proc/sys/net/ipv6/conf/default/disable_ipv6", "1"}, /* of eth0, which comes later; loopback has it */

@@ -31,6 +31,7 @@
 #include "base/keep.h"
 #include "guest/cgroup.h"
 #include "guest/env.h"
+#include "guest/filter.h"
 #include "guest/spawn.h"
 #include "guest/user.h"
 #include "loop/loop.h"
@@ -144,6 +145,8 @@ struct bx_box {
     struct bx_buf strings;
     struct bx_strs env;
     boxlite_Limits limits;
+    struct bx_filter filter;   /* of system calls; empty: none */
+    struct sock_fprog program; /* the same, as the kernel takes it */
 };
 
 struct bx_execs {

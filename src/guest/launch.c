@@ -88,6 +88,7 @@ static int prepare(struct bx_execs *xs, struct bx_launch *ln, struct bx_err *err
     s->groups = ln->user.groups;
     s->ngroups = ln->user.ngroups;
     s->cwd = pb->cwd[0] ? pb->cwd : xs->box->cwd[0] ? xs->box->cwd : NULL;
+    s->filter = xs->box->filter.n ? &xs->box->program : NULL;
     s->programs = ln->programs;
     s->argv = ln->argv;
     s->envp = ln->env.v;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -126,6 +127,11 @@ static NO_ASAN void child_identity(struct bx_spawn *s)
     }
     if (s->ns_pidfd < 0)
         return; /* outside a container there is nobody to become */
+    if (s->filter) {
+        r = bx_raw3(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, s->filter); /* while we have the capability for it */
+        if (r < 0)
+            child_fail(s, BX_SPAWN_FILTER, r);
+    }
     r = bx_raw2(SYS_setgroups, s->ngroups, s->groups);
     if (r >= 0)
         r = bx_raw3(SYS_setresgid, s->gid, s->gid, s->gid);
@@ -235,6 +241,8 @@ static int explain(struct bx_spawn *s, const char *what, struct bx_err *err)
                        strerror(s->error));
     case BX_SPAWN_LIMIT:
         return bx_fail(err, BX_EEXEC, s->error, "spawn_failed: set resource limits");
+    case BX_SPAWN_FILTER:
+        return bx_fail(err, BX_EEXEC, s->error, "spawn_failed: install the filter of system calls");
     case BX_SPAWN_USER:
         return bx_fail(err, BX_EEXEC, s->error, "spawn_failed: become uid %u, gid %u", s->uid, s->gid);
     case BX_SPAWN_TERMINAL:

@@ -20,6 +20,7 @@
 #ifndef BX_GUEST_SPAWN_H
 #define BX_GUEST_SPAWN_H
 
+#include <linux/filter.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -33,6 +34,7 @@ enum bx_spawn_step {
     BX_SPAWN_TERMINAL,
     BX_SPAWN_LIMIT,
     BX_SPAWN_CWD,
+    BX_SPAWN_FILTER,
     BX_SPAWN_USER,
     BX_SPAWN_COMMAND,
 };
@@ -55,6 +57,7 @@ struct bx_spawn {
     size_t ngroups;
     struct bx_spawn_limit limits[BX_SPAWN_LIMITS];
     size_t nlimits;
+    const struct sock_fprog *filter; /* of system calls, installed in a container; NULL: none */
     const char *cwd;      /* NULL: as is */
     const char *programs; /* paths to try, "a\0b\0\0" */
     char *const *argv;

@@ -196,6 +196,10 @@ static int start_container(struct bx_agent *a, struct bx_err *err)
         r = bx_cgroups_set_pids(&a->cgroups, pb->limits.pids, err);
     if (r < 0)
         return r;
+    if (pb->syscall_filter) {
+        bx_filter_make(pb->capabilities, &a->box.filter);
+        a->box.program = (struct sock_fprog){(unsigned short)a->box.filter.n, a->box.filter.insns};
+    }
     a->box.root_fd = a->container.root_fd;
     a->box.pts_fd = a->container.pts_fd;
     a->box.ns_pidfd = a->container.pidfd;
@@ -247,6 +251,7 @@ static int finish_start(struct bx_agent *a, struct bx_err *err)
         return r;
     a->state = BX_AGENT_READY;
     a->execs.box = &a->box;
+    ready.syscall_filter = a->box.filter.n > 0;
     ready.total_us = (uint32_t)((bx_now() - a->start_ns) / 1000);
     bx_agent_send(a, BX_MSG_READY, &ready);
     return 0;

@@ -86,6 +86,7 @@ static const struct field fields[] = {
     LIMIT(cpu_seconds),
     LIMIT(pids),
     FIELD(readonly_proc, F_BOOL, K_BOX, false, 0, 1),
+    FIELD(syscall_filter, F_BOOL, K_BOX, false, 0, 1),
     FIELD(box_name, F_STR, K_BOX, true, 0, BX_NAME_MAX),
     FIELD(image, F_STR, K_BOX, true, 0, PATH_MAX),
     FIELD(events_dir, F_STR, K_BOX, true, 0, PATH_MAX),

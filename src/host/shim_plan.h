@@ -84,6 +84,7 @@ struct bx_shim_plan {
     uint64_t capabilities;
     struct bx_shim_limits limits;
     bool readonly_proc;
+    bool syscall_filter; /* for commands, in the guest */
     char *box_name, *image; /* for events; the name may be NULL */
     char *events_dir;       /* <home>/events; NULL: nobody is told */
     char **health_cmd;      /* NULL or empty: the agent is asked whether it lives */

@@ -280,6 +280,7 @@ void bx_advanced_plan(const struct CAdvancedBoxOptions *a, struct bx_shim_plan *
     if (!a->seccomp_enabled)
         p->jail_layers &= ~(unsigned)BX_JAIL_SECCOMP;
     p->jail_required &= p->jail_layers;
+    p->syscall_filter = a->seccomp_enabled;
     p->capabilities = bx_capabilities_mask(&a->capabilities);
     p->limits = (struct bx_shim_limits){.nofile = a->max_open_files,
                                         .fsize = a->max_file_size,

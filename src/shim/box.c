@@ -133,6 +133,8 @@ static int check_ready(const struct box *b, const boxlite_Ready *ready, struct b
     if (ready->entropy_check.size != sizeof(zero) ||
         memcmp(ready->entropy_check.bytes, zero, sizeof(zero)) == 0)
         return bx_fail(err, BX_EENGINE, 0, "the guest's random generator was not reseeded");
+    if (b->plan->syscall_filter && !ready->syscall_filter)
+        return bx_fail(err, BX_EENGINE, 0, "the agent has no filter of system calls: it is of another version (make the boot files anew)");
     return 0;
 }
 
@@ -325,6 +327,7 @@ static int send_start(struct box *b, struct bx_err *err)
                                     .disk_size = b->disk_size,
                                     .grow = p->grow,
                                     .readonly_proc = p->readonly_proc,
+                                    .syscall_filter = p->syscall_filter,
                                     .network = p->network}};
 
     for (char **e = p->env; e && *e; e++) {

@@ -118,7 +118,7 @@ static void every_message_arrives_as_it_was_sent(void **state)
     THERE_AND_BACK(BX_MSG_PONG, boxlite_Pong, .token = 1);
     THERE_AND_BACK(BX_MSG_OK, boxlite_Ok, .request = UINT32_MAX);
     THERE_AND_BACK(BX_MSG_ERROR, boxlite_Error, 7, BX_ENOTFOUND, "no such file", ENOENT);
-    THERE_AND_BACK(BX_MSG_READY, boxlite_Ready, "6.1.0", "0.1.0", INT64_MIN, 1, 2, { 16, "0123456789abcde" });
+    THERE_AND_BACK(BX_MSG_READY, boxlite_Ready, "6.1.0", "0.1.0", INT64_MIN, 1, 2, { 16, "0123456789abcde" }, true);
     THERE_AND_BACK(BX_MSG_CLOCK, boxlite_Clock, 1, -5);
     THERE_AND_BACK(BX_MSG_STOP, boxlite_Stop, 10000, 15);
     THERE_AND_BACK(BX_MSG_STOPPED, boxlite_Stopped, true);

@@ -67,6 +67,7 @@ static struct bx_shim_plan box_plan(void)
         .capabilities = 0xa80425fb,
         .limits = {1024, 0, 1ull << 40, 5, 4096},
         .readonly_proc = true,
+        .syscall_filter = true,
     };
 }
 
@@ -88,7 +89,7 @@ static void a_plan_survives_writing_and_reading(void **state)
     assert_string_equal(q.env[1], env[1]);
     assert_null(q.env[3]);
     assert_null(q.user);
-    assert_true(q.detached && q.grow && q.readonly_proc);
+    assert_true(q.detached && q.grow && q.readonly_proc && q.syscall_filter);
     assert_true(q.limits.as == 1ull << 40 && q.limits.pids == 4096 && q.disk_size == 10ull << 30);
     /* and so does every field: the text is the same */
     assert_int_equal(bx_shim_plan_write(&q, &again, &err), 0);

@@ -233,6 +233,7 @@ static inline void fill_plan(struct bx_shim_plan *p, enum bx_shim_kind kind)
         .jail_layers = BX_JAIL_ALL,
         .capabilities = 0xa80425fb,
         .readonly_proc = true,
+        .syscall_filter = true,
     };
 }
 

@@ -18,8 +18,9 @@ class SecurityOptions(check.Checked):
     """What holds a box's machine on the host, and what its commands may take.
 
     jailer_enabled: namespaces, a root of its own, another user, no capabilities, a control group, Landlock round the machine's process.
-    seccomp_enabled: its filters of system calls. max_open_files (files), max_file_size (bytes), max_memory (bytes of virtual memory) and
-    max_cpu_time (seconds) are limits of each process in the box, max_processes of the whole box; None: no limit. network_enabled=False:
+    seccomp_enabled: its filters of system calls, and that of the commands in the box (as Docker's default profile). max_open_files
+    (files), max_file_size (bytes), max_memory (bytes of virtual memory) and max_cpu_time (seconds) are limits of each process in the box,
+    max_processes of the whole box; None: no limit. network_enabled=False:
     the box has no network. close_fds: nothing is inherited, whatever it says.
 
     Box creation fails with "invalid argument: ..." when a limit is out of range. A box without SecurityOptions has all walls and no limits.
