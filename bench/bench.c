@@ -265,6 +265,30 @@ static void measure_exec(const char *image, int n)
     remove_forced(box);
 }
 
+static void rest_ms(int ms)
+{
+    struct timespec ts = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L };
+    nanosleep(&ts, NULL);
+}
+
+/* A second after the last command the machine of a box in which nothing runs is stopped: what does the next one pay? */
+static void measure_rested(const char *image, int n)
+{
+    double *running = samples(n), *stopped = samples(n);
+    CBoxHandle *box = create(image);
+    start(box);
+    for (int i = 0; i < 2 * n; i++) {
+        run(box, true_argv);
+        rest_ms(i % 2 ? 500 : 2000);
+        double t = now_ms();
+        run(box, true_argv);
+        (i % 2 ? running : stopped)[i / 2] = now_ms() - t;
+    }
+    print_samples("exec after half a second, machine running", running, n);
+    print_samples("exec after two seconds, machine stopped", stopped, n);
+    remove_forced(box);
+}
+
 struct slot {
     struct answer exec, code;
     bool waiting;
@@ -502,6 +526,7 @@ static const struct {
     void (*fn)(const char *image, int n);
 } measures[] = {
     { "open", measure_open },     { "start", measure_start }, { "exec", measure_exec },     { "burst", measure_burst },
+    { "rested", measure_rested },
     { "stdout", measure_stdout }, { "stdin", measure_stdin }, { "python", measure_python }, { "many", measure_many },
     { "walls", measure_walls },
 };

@@ -17,7 +17,7 @@
 #define RESUME_ROOM (BX_PORT_DATA_MAX / 2)
 
 /* Optional parts of the protocol that this agent has: names, each with its NUL. */
-static const char features[] = "figures\0files";
+static const char features[] = "figures\0files\0idle";
 
 void bx_agent_send(struct bx_agent *a, uint16_t type, const void *msg)
 {
@@ -49,7 +49,7 @@ static void answer_hello(struct bx_link *l, const uint8_t *payload, size_t len)
     bx_msg_send_hello(l, &mine, NULL);
 }
 
-static void read_figures(struct bx_agent *a, boxlite_Figures *ret)
+void bx_agent_figures(const struct bx_agent *a, boxlite_Figures *ret)
 {
     struct bx_cgroup_usage u;
 
@@ -69,7 +69,7 @@ static void answer_ping(struct bx_link *l, const uint8_t *payload, size_t len)
         return;
     pong.token = ping.token;
     if (ping.figures)
-        read_figures(agent_of(l), &pong.figures);
+        bx_agent_figures(agent_of(l), &pong.figures);
     bx_msg_send(l, BX_MSG_PONG, 0, &pong, NULL);
 }
 
@@ -127,6 +127,9 @@ static int control_message(struct bx_link *l, uint16_t type, uint32_t stream, co
         break;
     case BX_MSG_STOP:
         bx_agent_stop(a, payload, len);
+        break;
+    case BX_MSG_GUEST_IDLE:
+        bx_agent_rest_asked(a, payload, len);
         break;
     case BX_MSG_EXEC:
     case BX_MSG_ATTACH:
@@ -284,6 +287,7 @@ int bx_agent_init(struct bx_agent *a, const int ports[2], int uevent_fd, struct 
 /* What is left to do when nothing is ready any more. */
 static void after_round(struct bx_agent *a)
 {
+    bx_agent_rest_check(a);
     bx_port_flush(&a->control);
     bx_port_flush(&a->bulk);
     if (a->execs.link_failed || a->tunnels.relays.link_failed) {

@@ -47,6 +47,13 @@ struct bx_agent {
     struct bx_source *start_deadline;
     int64_t start_ns;
 
+    /* rest.c */
+    uint64_t rest_token; /* asked; 0: nobody wants to know */
+    uint64_t rest_writing; /* the token that what is being written is for */
+    bool rest_written;
+    struct bx_source *rest_events;
+    struct bx_source *rest_child;
+
     /* stop.c */
     struct bx_source *stop_events;
     struct bx_source *stop_timer;
@@ -60,6 +67,7 @@ int bx_agent_boot(int ret_ports[2], int *ret_uevents, struct bx_err *err);
 int bx_agent_init(struct bx_agent *a, const int ports[2], int uevent_fd, struct bx_err *err);
 int bx_agent_run(struct bx_agent *a);
 void bx_agent_send(struct bx_agent *a, uint16_t type, const void *msg);
+void bx_agent_figures(const struct bx_agent *a, boxlite_Figures *ret);
 
 /* start.c: Start, Clock. */
 /* In an image's template: mounts the root and enters it, before anything of a box is known. */
@@ -67,7 +75,16 @@ int bx_agent_mount_early(struct bx_agent *a, struct bx_err *err);
 void bx_agent_start(struct bx_agent *a, const uint8_t *payload, size_t len);
 int bx_agent_set_clock(int64_t realtime_ns, struct bx_err *err);
 
+/* rest.c */
+void bx_agent_rest_asked(struct bx_agent *a, const uint8_t *payload, size_t len);
+/* After each round: is there nothing to do? */
+void bx_agent_rest_check(struct bx_agent *a);
+/* Nobody wants to know any more. */
+void bx_agent_rest_end(struct bx_agent *a);
+
 /* stop.c */
 void bx_agent_stop(struct bx_agent *a, const uint8_t *payload, size_t len);
+/* Something has ended that a stop may wait for. */
+void bx_agent_stop_check(struct bx_agent *a);
 
 #endif

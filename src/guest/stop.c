@@ -52,9 +52,15 @@ static void finish_stop(struct bx_agent *a)
     bx_execs_told(&a->execs, bx_msg_send_ordered(&a->control.link, BX_MSG_STOPPED, 0, &msg, NULL));
 }
 
-static void check_stopped(struct bx_agent *a)
+/* What writes for rest.c holds the root too. */
+static bool nothing_runs(struct bx_agent *a)
 {
-    if (a->state == BX_AGENT_STOPPING && a->execs.active == 0 && bx_cgroups_populated(&a->cgroups) == 0)
+    return a->execs.active == 0 && !a->rest_child && bx_cgroups_populated(&a->cgroups) == 0;
+}
+
+void bx_agent_stop_check(struct bx_agent *a)
+{
+    if (a->state == BX_AGENT_STOPPING && nothing_runs(a))
         finish_stop(a);
 }
 
@@ -63,13 +69,13 @@ static void on_cgroup_event(struct bx_source *s, int fd, uint32_t events, void *
     (void)s;
     (void)fd;
     (void)events;
-    check_stopped(ud);
+    bx_agent_stop_check(ud);
 }
 
 static void on_exec_ended(struct bx_execs *xs, void *ud)
 {
     (void)xs;
-    check_stopped(ud);
+    bx_agent_stop_check(ud);
 }
 
 static void kill_rest(struct bx_agent *a)
@@ -99,6 +105,7 @@ static int begin_stop(struct bx_agent *a, const boxlite_Stop *msg, struct bx_err
         return bx_fail(err, BX_ESTATE, 0, "the box is not running");
     if (msg->signo > 64)
         return bx_fail(err, BX_EINVALID, 0, "no signal %u", msg->signo);
+    bx_agent_rest_end(a);
     a->stop_timer = bx_loop_add_timer(a->loop, on_timer, a);
     /* No events asked for: the kernel reports a change of this file as an error condition, which is always
      * told. */
@@ -130,7 +137,7 @@ void bx_agent_stop(struct bx_agent *a, const uint8_t *payload, size_t len)
         bx_execs_told(&a->execs, bx_msg_send_error(&a->control.link, 0, 0, &err));
         return;
     }
-    if (a->execs.active == 0 && bx_cgroups_populated(&a->cgroups) == 0) {
+    if (nothing_runs(a)) {
         a->stop_forced = false;
         finish_stop(a);
     }

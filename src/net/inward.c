@@ -19,6 +19,7 @@ static struct flow *dial_box(struct listener *l, int fd, const struct sockaddr_i
 {
     struct net *n = l->net;
     boxlite_Dial msg = {.protocol = l->port->protocol, .port = l->port->box_port};
+    boxlite_NetWake wake = boxlite_NetWake_init_zero;
     struct flow *f = flow_new(n, net_new_stream(n), FLOW_IN, l->port->protocol, ntohl(peer->sin_addr.s_addr),
                               ntohs(peer->sin_port));
 
@@ -28,6 +29,7 @@ static struct flow *dial_box(struct listener *l, int fd, const struct sockaddr_i
     }
     f->fd = fd;
     bx_relays_told(&n->relays, bx_msg_send(&n->guest_link, BX_MSG_DIAL, f->relay.stream, &msg, NULL));
+    (void)bx_msg_send(&n->shim_link, BX_MSG_NET_WAKE, 0, &wake, NULL); /* without it the guest answers when it runs again */
     net_touch(n);
     return f;
 }

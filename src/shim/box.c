@@ -111,7 +111,8 @@ static int guest_hello(struct box *b, const uint8_t *p, size_t len, struct bx_er
                        "the agent speaks version %u of the box protocol, this shim version %d",
                        hello.pb.version, BX_WIRE_VERSION);
     for (const char *f = bx_strs_first(&hello.features); f; f = bx_strs_next(&hello.features, f))
-        b->guest_has_figures = b->guest_has_figures || bx_streq(f, "figures");
+        b->guest_has_figures = b->guest_has_figures || bx_streq(f, "figures"),
+        b->guest_has_idle = b->guest_has_idle || bx_streq(f, "idle");
     b->guest_hello = true;
     b->t_hello = bx_now();
     return 0;
@@ -199,6 +200,7 @@ static int on_guest_message(void *ud, uint16_t type, const uint8_t *p, size_t le
     struct bx_err why = BX_ERR_INIT;
     boxlite_Stopped stopped;
     boxlite_Pong pong;
+    boxlite_GuestIdle idle;
     int r;
 
     if (!b->guest_hello && type != BX_MSG_HELLO)
@@ -221,6 +223,11 @@ static int on_guest_message(void *ud, uint16_t type, const uint8_t *p, size_t le
             figures_pong(b, &pong);
             check_pong(b, &pong);
         }
+        return r;
+    case BX_MSG_GUEST_IDLE:
+        r = bx_msg_decode(type, p, len, &idle, err);
+        if (r == 0)
+            idle_guest(b, &idle);
         return r;
     case BX_MSG_OK: /* that something came is what counts */
         return 0;
@@ -572,14 +579,16 @@ static void on_settle(struct bx_source *s, void *ud)
         bx_fail(&err, BX_ERESOURCE, ENOMEM, "queue towards the agent");
         guest_broke(b, &err);
     }
-    if (b->guest.fd >= 0 && bx_conn_flush(&b->guest, &err) < 0) {
+    idle_settle(b);
+    vcpus_settle(b);
+    if (b->guest.fd >= 0 && !b->hold && bx_conn_flush(&b->guest, &err) < 0) {
         box_drain_guest(b); /* what it still said counts */
         if (b->guest.fd >= 0)
             guest_closed(b);
     }
     if (b->phase != BOX_GONE && (b->qemu_dead || (b->decided && !b->qemu)) && net_ended(b))
         box_finish(b);
-    vcpus_settle(b);
+    idle_settle(b);
     clients_settle(b);
     net_settle(b);
     health_settle(b);
@@ -638,6 +647,8 @@ static int set_up_rest(struct box *b, struct bx_err *err)
         r = check_init(b, err);
     if (r == 0)
         r = vcpus_init(b, err);
+    if (r == 0)
+        r = idle_init(b, err);
     events_init(b);
     /* A full disk is no reason not to run: what is lost is counted. */
     if (b->lock_fd >= 0 && bx_box_log_open(&b->log, b->dir_fd, &why) < 0)
@@ -664,6 +675,7 @@ static void box_done(struct box *b)
     figures_done(b);
     check_done(b);
     vcpus_done(b);
+    idle_done(b);
     events_done(b);
     bx_box_log_close(&b->log);
     b->listener = bx_source_remove(b->listener);

@@ -4,7 +4,8 @@
  *
  *   box.c      start: lock, template, QEMU, Hello, disk size, Start, Ready
  *   ending.c   stop, failure, exit record, farewell to the clients
- *   vcpus.c    paused and resumed
+ *   vcpus.c    paused and resumed, by whoever asks or because nothing runs
+ *   idle.c     does anything run in it
  *   clients.c  the socket, who may connect, messages about the box
  *   health.c   is the agent alive; the guest's clock
  *   figures.c  what the box takes, as the agent counts it
@@ -93,8 +94,17 @@ struct box {
     /* pause */
     enum vcpus vcpus;
     bool paused; /* wanted */
+    bool marked, told_paused;
     char paused_text[256];
     struct bx_source *vcpus_late;
+    bool hold; /* nothing is written to the guest until its machine runs and has the time */
+
+    /* idle */
+    bool guest_has_idle;
+    bool idle; /* nothing runs in it: the machine need not */
+    uint64_t idle_token; /* of the question that is open; 0: none */
+    struct bx_source *idle_timer;
+    boxlite_Figures idle_figures; /* when it became so */
 
     /* health */
     int64_t last_rx;
@@ -207,12 +217,23 @@ void vcpus_ask(struct client *c, uint32_t request, bool pause);
 void vcpus_settle(struct box *b);
 void vcpus_done(struct box *b);
 
+/* idle.c */
+int idle_init(struct box *b, struct bx_err *err);
+/* The guest says that nothing runs. */
+void idle_guest(struct box *b, const boxlite_GuestIdle *msg);
+/* Somebody needs the machine. */
+void idle_wake(struct box *b);
+/* End of round, when what waited for the guest was written. */
+void idle_settle(struct box *b);
+void idle_done(struct box *b);
+
 /* health.c */
 int health_init(struct box *b, struct bx_err *err);
 void health_started(struct box *b); /* Ready: from now on the clock is kept */
 void health_settle(struct box *b);
 void health_heard(struct box *b); /* something came from the guest */
-void health_resumed(struct box *b); /* the machine stood still: its clock is behind */
+/* The machine stood still, and its clock is behind. first: nothing of what waits for the guest was written yet, and this goes before it. */
+void health_resumed(struct box *b, bool first);
 void health_done(struct box *b);
 
 /* checkup.c */

@@ -48,12 +48,32 @@ void figures_done(struct box *b)
     b->figures_late = bx_source_remove(b->figures_late);
 }
 
+/* Nothing runs, and the guest has said what it takes: it is left alone. */
+static void ask_idle(struct client *c)
+{
+    struct box *b = c->b;
+
+    c->asks++;
+    if (b->figures_net)
+        return;
+    b->guest_figures = b->idle_figures;
+    b->figures_net = net_ask(b);
+    if (b->figures_net)
+        bx_timer_after(b->figures_late, PATIENCE);
+    else
+        answer_all(b);
+}
+
 void figures_ask(struct client *c)
 {
     struct box *b = c->b;
     boxlite_Ping ping = {.figures = true};
 
-    if (b->phase != BOX_RUNNING || b->vcpus != VCPUS_RUN || !b->guest_has_figures || c->asks == ASKS_MAX) {
+    if (b->idle && b->phase == BOX_RUNNING && c->asks < ASKS_MAX) {
+        ask_idle(c);
+        return;
+    }
+    if (b->phase != BOX_RUNNING || b->paused || !b->guest_has_figures || c->asks == ASKS_MAX) {
         clients_send_info(b, c, true);
         return;
     }

@@ -84,14 +84,19 @@ void health_settle(struct box *b)
 
 /* --- the clock --- */
 
-static void send_clock(struct box *b)
+static void send_clock(struct box *b, bool first)
 {
     boxlite_Clock clock = {.request = 1, .realtime_ns = bx_realtime()};
+    struct bx_link *l = bx_mux_guest(b->mux);
     struct bx_err err = BX_ERR_INIT;
+    int r;
 
     if (b->vcpus != VCPUS_RUN)
         return; /* it is set when the machine goes on */
-    if (b->phase == BOX_RUNNING && bx_msg_send(bx_mux_guest(b->mux), BX_MSG_CLOCK, 0, &clock, &err) < 0)
+    if (b->phase != BOX_RUNNING && b->phase != BOX_ENDING)
+        return;
+    r = first ? bx_msg_send_first(l, BX_MSG_CLOCK, &clock, &err) : bx_msg_send(l, BX_MSG_CLOCK, 0, &clock, &err);
+    if (r < 0)
         box_fail(b, &err);
     box_touch(b);
 }
@@ -114,13 +119,13 @@ static void on_clock_set(struct bx_source *s, int fd, uint32_t events, void *ud)
     (void)s;
     (void)events;
     if (read(fd, &n, sizeof(n)) < 0 && errno == ECANCELED)
-        send_clock(b);
+        send_clock(b, false);
     (void)watch_clock(b);
 }
 
 static void on_clock_tick(struct bx_source *s, void *ud)
 {
-    send_clock(ud);
+    send_clock(ud, false);
     bx_timer_after(s, CLOCK_EVERY);
 }
 
@@ -140,12 +145,12 @@ void health_started(struct box *b)
 {
     bx_timer_after(b->clock_tick, CLOCK_EVERY);
     if (bx_realtime() - b->start_realtime > CLOCK_LATE)
-        send_clock(b);
+        send_clock(b, false);
 }
 
-void health_resumed(struct box *b)
+void health_resumed(struct box *b, bool first)
 {
-    send_clock(b);
+    send_clock(b, first);
 }
 
 void health_done(struct box *b)

@@ -31,6 +31,7 @@ static int on_ready(struct box *b, const uint8_t *p, size_t len, struct bx_err *
     char text[BX_ERR_MSG_MAX];
     int r = bx_msg_decode(BX_MSG_NET_READY, p, len, &ready, err);
 
+    idle_wake(b); /* it has greeted the guest */
     if (r < 0 || b->net_ready)
         return r; /* a second one: it was started again, with the same ports */
     if (ready.code) {
@@ -74,6 +75,9 @@ static int on_message(struct bx_link *l, uint16_t type, uint32_t stream, const u
     case BX_MSG_NET_READY:
         if (on_ready(b, p, len, &why) < 0)
             box_fail(b, &why);
+        return 0;
+    case BX_MSG_NET_WAKE:
+        idle_wake(b);
         return 0;
     case BX_MSG_NET_REFUSED:
         return on_refused(p, len, err);

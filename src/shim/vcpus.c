@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * vcpus.c - the machine runs, or stands still: paused because a program has asked for it.
+ * vcpus.c - the machine runs, or stands still: paused because a program has asked for it, or because nothing runs in
+ * the box (idle.c), of which nobody is told anything.
  *
- * What is wanted (b->paused) and what QEMU has done (b->vcpus) are apart: one command at a time goes to QEMU, and its
+ * What is wanted (b->paused, b->idle) and what QEMU has done (b->vcpus) are apart: one command at a time goes to QEMU, and its
  * answer leads on to what is wanted by then. Whoever has asked is answered when QEMU has done it, in whatever order
  * programs ask.
  *
@@ -69,7 +70,10 @@ static int mark(struct box *b, struct bx_err *err)
     bx_cleanup_close int fd =
         openat(b->dir_fd, BX_PAUSED_MARK, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 
-    return fd < 0 ? bx_fail(err, BX_ESTORAGE, errno, "make %s/" BX_PAUSED_MARK, b->plan->box_dir) : 0;
+    if (fd < 0)
+        return bx_fail(err, BX_ESTORAGE, errno, "make %s/" BX_PAUSED_MARK, b->plan->box_dir);
+    b->marked = true;
+    return 0;
 }
 
 static void unmark(struct box *b)
@@ -79,7 +83,7 @@ static void unmark(struct box *b)
 }
 
 /* The gate of a box that is ending says so itself. */
-static void close_gate(struct box *b)
+static void set_gate(struct box *b)
 {
     bx_mux_pause(b->mux, b->paused);
     if (b->phase == BOX_RUNNING)
@@ -90,6 +94,7 @@ static void tell(struct box *b, const char *event)
 {
     if (b->phase != BOX_RUNNING)
         return; /* it goes on to stop */
+    b->told_paused = b->paused;
     events_tell(b, (struct bx_event){.type = event});
     figures_give_up(b); /* who waits for the agent's */
     for (struct client *c = b->clients; c; c = c->next)
@@ -97,11 +102,14 @@ static void tell(struct box *b, const char *event)
             clients_send_info(b, c, true);
 }
 
-/* Nobody wants it to stand still. */
+/* A pause has ended, if there was one. */
 static void go_on(struct box *b)
 {
+    if (!b->marked)
+        return;
+    b->marked = false;
     unmark(b);
-    close_gate(b);
+    set_gate(b);
     check_hold(b, false);
 }
 
@@ -126,12 +134,13 @@ static void on_stopped(void *ud, const char *text, const struct bx_err *failure)
     bx_timer_set(b->vcpus_late, 0);
     if (failure) {
         b->vcpus = VCPUS_RUN;
-        b->paused = false;
+        b->paused = b->idle = b->hold = b->guest_has_idle = false;
         go_on(b);
         answer_all(b, false, NULL);
     } else {
         b->vcpus = VCPUS_STOPPED;
-        tell(b, "box.paused");
+        if (b->paused)
+            tell(b, "box.paused");
     }
     answer(b, true, failure);
     vcpus_settle(b);
@@ -151,10 +160,12 @@ static void on_running(void *ud, const char *text, const struct bx_err *failure)
         return;
     }
     b->vcpus = VCPUS_RUN;
-    health_resumed(b); /* the time goes first */
+    health_resumed(b, b->hold);
+    b->hold = false;
     if (!b->paused)
         go_on(b);
-    tell(b, "box.resumed");
+    if (b->told_paused)
+        tell(b, "box.resumed");
     answer(b, false, NULL);
     vcpus_settle(b);
 }
@@ -163,6 +174,8 @@ static void command(struct box *b, bool stop)
 {
     struct bx_err err = BX_ERR_INIT;
 
+    if (stop)
+        b->hold = !bx_link_wants_write(bx_mux_guest(b->mux)); /* else QEMU has part of a frame, which has to be ended */
     b->vcpus = stop ? VCPUS_STOPPING : VCPUS_RESUMING;
     bx_timer_after(b->vcpus_late, PATIENCE);
     if (bx_qmp_send(bx_qemu_qmp(b->qemu), stop ? "stop" : "cont", NULL, -1, stop ? on_stopped : on_running, b, &err) < 0)
@@ -174,9 +187,10 @@ void vcpus_settle(struct box *b)
     if (!b->qemu || b->decided)
         return;
     b->paused = b->paused && b->phase == BOX_RUNNING; /* to stop in order it has to run */
-    if (b->paused && b->vcpus == VCPUS_RUN)
+    b->idle = b->idle && b->phase == BOX_RUNNING;
+    if ((b->paused || b->idle) && b->vcpus == VCPUS_RUN)
         command(b, true);
-    else if (!b->paused && b->vcpus == VCPUS_STOPPED)
+    else if (!b->paused && !b->idle && b->vcpus == VCPUS_STOPPED)
         command(b, false);
 }
 
@@ -204,15 +218,19 @@ void vcpus_ask(struct client *c, uint32_t request, bool pause)
         send_answer(c, request, &err);
         return;
     }
+    if (pause && !b->paused) { /* the gate opens again when the machine runs */
+        b->paused = true;
+        set_gate(b);
+        check_hold(b, true);
+        if (b->vcpus == VCPUS_STOPPED) /* it was idle */
+            tell(b, "box.paused");
+    }
     b->paused = pause;
-    if (b->vcpus == (pause ? VCPUS_STOPPED : VCPUS_RUN)) {
+    if (pause ? b->vcpus == VCPUS_STOPPED : b->vcpus == VCPUS_RUN || b->idle) {
         send_answer(c, request, NULL);
         return;
     }
-    if (pause) { /* the gate opens again when the machine runs */
-        close_gate(b);
-        check_hold(b, true);
-    }
+    b->idle = false;
     c->pauses[c->n_pauses].pause = pause;
     c->pauses[c->n_pauses++].request = request;
     vcpus_settle(b);

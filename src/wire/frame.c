@@ -98,10 +98,11 @@ const char *bx_msg_type_name(uint16_t type)
         { BX_MSG_BOX_INFO, "BOX_INFO" }, { BX_MSG_BOX_INFO_GET, "BOX_INFO_GET" },
         { BX_MSG_BOX_STOP, "BOX_STOP" }, { BX_MSG_BOX_GONE, "BOX_GONE" },
         { BX_MSG_BOX_PAUSE, "BOX_PAUSE" }, { BX_MSG_BOX_RESUME, "BOX_RESUME" },
+        { BX_MSG_GUEST_IDLE, "GUEST_IDLE" },
         { BX_MSG_CONNECT, "CONNECT" },   { BX_MSG_CONNECTED, "CONNECTED" },
         { BX_MSG_DIAL, "DIAL" },         { BX_MSG_NET_READY, "NET_READY" },
         { BX_MSG_NET_REFUSED, "NET_REFUSED" }, { BX_MSG_NET_REPORT, "NET_REPORT" },
-        { BX_MSG_NET_REPORT_GET, "NET_REPORT_GET" },
+        { BX_MSG_NET_REPORT_GET, "NET_REPORT_GET" }, { BX_MSG_NET_WAKE, "NET_WAKE" },
     };
     static _Thread_local char unknown[16];
 

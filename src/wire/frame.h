@@ -61,6 +61,7 @@ enum bx_msg_type {
 
     BX_MSG_BOX_PAUSE = 0x50,
     BX_MSG_BOX_RESUME = 0x51,
+    BX_MSG_GUEST_IDLE = 0x52,
 
     BX_MSG_CONNECT = 0x60,
     BX_MSG_CONNECTED = 0x61,
@@ -70,6 +71,7 @@ enum bx_msg_type {
     BX_MSG_NET_REFUSED = 0x69,
     BX_MSG_NET_REPORT = 0x6a,
     BX_MSG_NET_REPORT_GET = 0x6b,
+    BX_MSG_NET_WAKE = 0x6c,
 };
 
 /* Lanes carry the number of the descriptor they stand for. */

@@ -274,6 +274,26 @@ int bx_link_send(struct bx_link *l, uint16_t type, uint32_t stream, const void *
     return queue_frames(&l->control, type, 0, stream, payload, len, true);
 }
 
+int bx_link_send_first(struct bx_link *l, uint16_t type, uint32_t stream, const void *payload, size_t len)
+{
+    struct bx_buf rest = l->control;
+    int r;
+
+    bx_assert(l->sending_data == 0);
+    bx_buf_init(&l->control, BX_LINK_CONTROL_MAX);
+    r = bx_link_send(l, type, stream, payload, len);
+    if (r == 0 && bx_buf_add(&l->control, bx_buf_data(&rest), bx_buf_len(&rest)) < 0)
+        r = -BX_ERESOURCE;
+    if (r < 0)
+        goto failed;
+    bx_buf_done(&rest);
+    return 0;
+failed:
+    bx_buf_done(&l->control);
+    l->control = rest;
+    return r;
+}
+
 /* The data queue's allocation is made whole at first use, so that it is moved seldom (see the top of the
  * file). */
 static bool data_queue_ready(struct bx_link *l)

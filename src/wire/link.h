@@ -82,6 +82,9 @@ int bx_link_rx_commit(struct bx_link *l, size_t len, struct bx_err *err);
 /* Queues one message (payload already encoded, cut into frames here). 0 or -BX_ERESOURCE/-BX_EINVALID. */
 int bx_link_send(struct bx_link *l, uint16_t type, uint32_t stream, const void *payload, size_t len);
 
+/* As bx_link_send, ahead of all that waits: only while no byte of that has been taken out. */
+int bx_link_send_first(struct bx_link *l, uint16_t type, uint32_t stream, const void *payload, size_t len);
+
 /* How many data bytes (payload) may be queued now; 0 = wait until the queue drains. */
 size_t bx_link_data_room(const struct bx_link *l);
 /* Room for `want` bytes of payload of DATA frames, at most `max` frames: where the payload of each goes, in the order in

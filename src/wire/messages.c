@@ -54,6 +54,7 @@ static const pb_msgdesc_t *plain_fields(uint16_t type)
         { BX_MSG_BOX_GONE, boxlite_BoxGone_fields },
         { BX_MSG_BOX_PAUSE, boxlite_BoxPause_fields },
         { BX_MSG_BOX_RESUME, boxlite_BoxResume_fields },
+        { BX_MSG_GUEST_IDLE, boxlite_GuestIdle_fields },
         { BX_MSG_CONNECT, boxlite_Connect_fields },
         { BX_MSG_CONNECTED, boxlite_Connected_fields },
         { BX_MSG_DIAL, boxlite_Dial_fields },
@@ -61,6 +62,7 @@ static const pb_msgdesc_t *plain_fields(uint16_t type)
         { BX_MSG_NET_REFUSED, boxlite_NetRefused_fields },
         { BX_MSG_NET_REPORT, boxlite_NetReport_fields },
         { BX_MSG_NET_REPORT_GET, boxlite_NetReportGet_fields },
+        { BX_MSG_NET_WAKE, boxlite_NetWake_fields },
     };
 
     for (size_t i = 0; i < BX_ARRAY_SIZE(plain); i++)
@@ -273,7 +275,9 @@ static int send_failed(uint16_t type, int code, struct bx_err *err)
                    BX_MESSAGE_MAX);
 }
 
-static int send_plain(struct bx_link *l, uint16_t type, uint32_t stream, const void *msg, bool ordered,
+typedef int queue_fn(struct bx_link *l, uint16_t type, uint32_t stream, const void *payload, size_t len);
+
+static int send_plain(struct bx_link *l, uint16_t type, uint32_t stream, const void *msg, queue_fn *queue,
                       struct bx_err *err)
 {
     const pb_msgdesc_t *fields = plain_fields(type);
@@ -285,22 +289,24 @@ static int send_plain(struct bx_link *l, uint16_t type, uint32_t stream, const v
         return bx_fail(err, BX_EINVALID, 0, "%s is not a message without lists", bx_msg_type_name(type));
     if (!pb_encode(&s, fields, msg))
         return bx_fail(err, BX_EINVALID, 0, "encode %s: %s", bx_msg_type_name(type), PB_GET_ERROR(&s));
-    if (ordered)
-        r = bx_link_send_ordered(l, type, stream, payload, s.bytes_written);
-    else
-        r = bx_link_send(l, type, stream, payload, s.bytes_written);
+    r = queue(l, type, stream, payload, s.bytes_written);
     return r < 0 ? send_failed(type, r, err) : 0;
 }
 
 int bx_msg_send(struct bx_link *l, uint16_t type, uint32_t stream, const void *msg, struct bx_err *err)
 {
-    return send_plain(l, type, stream, msg, false, err);
+    return send_plain(l, type, stream, msg, bx_link_send, err);
 }
 
 int bx_msg_send_ordered(struct bx_link *l, uint16_t type, uint32_t stream, const void *msg,
                         struct bx_err *err)
 {
-    return send_plain(l, type, stream, msg, true, err);
+    return send_plain(l, type, stream, msg, bx_link_send_ordered, err);
+}
+
+int bx_msg_send_first(struct bx_link *l, uint16_t type, const void *msg, struct bx_err *err)
+{
+    return send_plain(l, type, 0, msg, bx_link_send_first, err);
 }
 
 /* nanopb's callback for a list: arg is its struct bx_strs. */

@@ -59,6 +59,8 @@ int bx_msg_send(struct bx_link *l, uint16_t type, uint32_t stream, const void *m
 /* Same through the data queue (Exit, Truncated). */
 int bx_msg_send_ordered(struct bx_link *l, uint16_t type, uint32_t stream, const void *msg,
                         struct bx_err *err);
+/* A message about the link, ahead of all that waits (bx_link_send_first). */
+int bx_msg_send_first(struct bx_link *l, uint16_t type, const void *msg, struct bx_err *err);
 int bx_msg_send_hello(struct bx_link *l, const struct bx_msg_hello *msg, struct bx_err *err);
 int bx_msg_send_start(struct bx_link *l, const struct bx_msg_start *msg, struct bx_err *err);
 int bx_msg_send_exec(struct bx_link *l, uint32_t stream, const struct bx_msg_exec *msg, struct bx_err *err);

@@ -147,6 +147,41 @@ static void control_goes_before_data(void **state)
     assert_string_equal(e->at_b.events, "SIGNAL 1 2|PING 0 0|DATA 1.1 3|EOF 1.1|");
 }
 
+static void what_is_sent_first_goes_before_control_that_waits(void **state)
+{
+    struct ends *e = *state;
+
+    assert_int_equal(bx_link_send_data(&e->a, 1, 1, "abc", 3), 0);
+    assert_int_equal(bx_link_send(&e->a, BX_MSG_SIGNAL, 1, "xy", 2), 0);
+    assert_int_equal(bx_link_send(&e->a, BX_MSG_PING, 0, NULL, 0), 0);
+    assert_int_equal(bx_link_send_first(&e->a, BX_MSG_CLOCK, 0, "z", 1), 0);
+    assert_int_equal(bx_link_send_first(&e->a, BX_MSG_DATA, 1, "z", 1), -BX_EINVALID); /* and changes nothing */
+    carry(&e->a, &e->b);
+    assert_string_equal(e->at_b.events, "CLOCK 0 1|SIGNAL 1 2|PING 0 0|DATA 1.1 3|");
+}
+
+/* A smaller bound waits until what is queued has gone, and gives its memory back. */
+static void the_bound_of_the_data_queue_can_be_changed(void **state)
+{
+    struct ends *e = *state;
+    static uint8_t data[BX_FRAME_PAYLOAD_MAX];
+
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(bx_link_send_data(&e->a, 1, 1, data, sizeof(data)), 0);
+    assert_int_equal(bx_link_send_data(&e->a, 1, 1, data, sizeof(data)), -ENOBUFS);
+    bx_link_set_data_max(&e->a, 16 * FRAME_MAX);
+    for (unsigned i = 0; i < 12; i++)
+        assert_int_equal(bx_link_send_data(&e->a, 1, 1, data, sizeof(data)), 0);
+    bx_link_set_data_max(&e->a, DATA_MAX);
+    assert_int_equal(e->a.data_max, 16 * FRAME_MAX);
+    assert_int_equal(bx_link_send_eof(&e->a, 1, 1), 0);
+    carry(&e->a, &e->b);
+    assert_int_equal(e->at_b.data_bytes, 16 * sizeof(data));
+    assert_int_equal(e->a.data_max, DATA_MAX);
+    assert_int_equal(e->a.data.cap, 0);
+    assert_int_equal(bx_link_send_data(&e->a, 1, 1, data, sizeof(data)), 0);
+}
+
 static void control_waits_for_the_frame_that_is_under_way(void **state)
 {
     struct ends *e = *state;
@@ -533,6 +568,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
         TEST(control_goes_before_data),
+        TEST(what_is_sent_first_goes_before_control_that_waits),
+        TEST(the_bound_of_the_data_queue_can_be_changed),
         TEST(control_waits_for_the_frame_that_is_under_way),
         TEST(control_queued_between_output_and_sent_changes_nothing),
         TEST(ordered_message_stays_behind_data),

@@ -138,6 +138,8 @@ static void every_message_arrives_as_it_was_sent(void **state)
     THERE_AND_BACK(BX_MSG_BOX_STOP, boxlite_BoxStop, 1, 2, true);
     THERE_AND_BACK(BX_MSG_BOX_PAUSE, boxlite_BoxPause, 1);
     THERE_AND_BACK(BX_MSG_BOX_RESUME, boxlite_BoxResume, 2);
+    THERE_AND_BACK(BX_MSG_GUEST_IDLE, boxlite_GuestIdle, 7, { 1, 2, 3, 4 });
+    THERE_AND_BACK(BX_MSG_NET_WAKE, boxlite_NetWake, 0);
     THERE_AND_BACK(BX_MSG_BOX_GONE, boxlite_BoxGone, BX_BOX_FAILED, -1, "agent died", BX_EENGINE);
 }
 

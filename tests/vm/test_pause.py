@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pause and resume: a machine that stands still and goes on, whoever asks, whoever has died meanwhile."""
+"""Machines that stand still: paused by whoever asks, whoever has died meanwhile; and because nothing runs in them, unseen."""
 import contextlib
 import json
 import os
 import select
 import signal
+import socket
 import sys
 import time
 
@@ -68,6 +69,34 @@ def guest_time(home, name):
 
 def counted(home, name):
     return int(home.ok("exec", name, "--", "cat", "/tmp/n").text or 0)
+
+
+def switches(pid):
+    """How often its threads have run."""
+    total = 0
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{task}/schedstat", encoding="ascii") as f:
+            total += int(f.read().split()[2])
+    return total
+
+
+def stands_still(pid, seconds=0.5):
+    before = switches(pid)
+    pass_time(seconds)
+    return switches(pid) == before
+
+
+@contextlib.contextmanager
+def idle_box(home, name, *args):
+    """A box without a main process, whose machine has been stopped: its folder and its QEMU."""
+    home.ok("create", "--name", name, *args, IMAGE)
+    home.ok("start", name)
+    try:
+        qemu = machine(home)
+        wait_for(lambda: stands_still(qemu), "the machine to be stopped", 30)
+        yield os.path.join(home.path, "boxes", inspected(home, name)["Id"]), qemu
+    finally:
+        home.run("rm", "-f", name)
 
 
 COUNTER = ("sh", "-c", "n=0; while :; do n=$((n+1)); echo $n > /tmp/n.new; mv /tmp/n.new /tmp/n; usleep 10000; done")
@@ -252,6 +281,92 @@ def test_a_pause_that_cannot_be_noted_is_none(home):
             os.chmod(folder, 0o700)
         assert state(home, "unnoted") == "running"
         home.ok("exec", "unnoted", "--", "true")
+
+
+def test_a_box_in_which_nothing_runs_takes_no_time_and_is_there_at_once(home):
+    with idle_box(home, "idle") as (_, qemu):
+        ticks, runs = cpu_ticks(qemu), switches(qemu)
+        pass_time(3.0)
+        assert cpu_ticks(qemu) == ticks and switches(qemu) == runs
+        assert state(home, "idle") == "running"
+        before, guest, after = guest_time(home, "idle")
+        assert before - 0.1 <= guest <= after + 0.1, (before, guest, after)
+        wait_for(lambda: stands_still(qemu), "the machine to be stopped again", 30)
+
+
+def test_asking_an_idle_box_what_it_takes_does_not_wake_it(home):
+    with idle_box(home, "asked") as (_, qemu):
+        runs = switches(qemu)
+        rows = {r["Metric"]: r["Value"] for r in json.loads(home.ok("stats", "--format", "json", "asked").text)}
+        assert state(home, "asked") == "running" and switches(qemu) == runs, rows
+
+
+def test_what_a_command_leaves_behind_keeps_the_machine_going(home):
+    with idle_box(home, "behind") as (_, qemu):
+        home.ok("exec", "behind", "--", "sh", "-c", "(sleep 4; echo done > /tmp/done) >/dev/null 2>&1 </dev/null & echo")
+        assert not stands_still(qemu, 2.0)
+        wait_for(lambda: stands_still(qemu), "the machine to be stopped when that has ended", 30)
+        assert home.ok("exec", "behind", "--", "cat", "/tmp/done").text == "done\n"
+
+
+def test_an_idle_machine_has_written_everything(home):
+    with idle_box(home, "written") as (_, qemu):
+        home.ok("exec", "written", "--", "sh", "-c", "echo kept > /root/kept")
+        wait_for(lambda: stands_still(qemu), "the machine to be stopped again", 30)
+        os.kill(qemu, signal.SIGKILL)
+        wait_for(lambda: state(home, "written") == "failed", "its end to be seen", 30)
+        home.ok("start", "written")
+        assert home.ok("exec", "written", "--", "cat", "/root/kept").text == "kept\n"
+
+
+def test_an_idle_box_is_paused_stopped_and_restarted_like_any_other(home):
+    with idle_box(home, "any") as (_, qemu):
+        home.ok("pause", "any")
+        assert state(home, "any") == "paused"
+        r = home.run("exec", "any", "--", "true")
+        assert r.code == 125 and PAUSED in r.err, r
+        home.ok("unpause", "any")
+        home.ok("exec", "any", "--", "true")
+        wait_for(lambda: stands_still(qemu), "the machine to be stopped again", 30)
+        home.ok("unpause", "any")  # it is not paused
+        home.ok("stop", "any")
+        assert state(home, "any") == "stopped"
+        home.ok("start", "any")
+        wait_for(lambda: stands_still(machine(home)), "the machine to be stopped after a start", 30)
+        home.ok("restart", "any")
+        home.ok("exec", "any", "--", "true")
+
+
+def test_a_connection_to_a_published_port_wakes_an_idle_box(home):
+    with idle_box(home, "port", "-p", "80") as (folder, _):
+        port = inspected(home, "port")["Network"]["Ports"][0]["HostPort"]
+        with socket.create_connection(("127.0.0.1", port), 20) as s:
+            with contextlib.suppress(ConnectionResetError):
+                assert s.recv(1) == b""  # nobody listens there, which only the guest can tell
+        assert folder
+
+
+def test_health_checks_wake_an_idle_box(home):
+    home.ok("create", "--name", "checked", "--health-cmd", "echo x >> /tmp/checks", "--health-interval", "1500ms", "--health-timeout", "5s",
+            "--health-start-period", "0s", IMAGE)
+    home.ok("start", "checked")
+    wait_for(lambda: inspected(home, "checked")["State"]["Health"]["Status"] == "healthy", "its health", 60)
+    wait_for(lambda: int(home.ok("exec", "checked", "--", "sh", "-c", "wc -l < /tmp/checks").text) >= 3, "three checks", 60)
+    assert inspected(home, "checked")["State"]["Health"]["FailingStreak"] == 0
+    home.ok("rm", "-f", "checked")
+
+
+def test_commands_that_come_just_when_the_machine_is_stopped_lose_nothing(home):
+    with idle_box(home, "edge") as (folder, _):
+        link = boxwire.Link(home, os.path.basename(folder))
+        for n in range(24):
+            s = link.exec("sh", "-c", "read x; echo got $x", stdin=True)
+            link.write(s, b"%d\n" % n)
+            link.until(lambda s=s: s.exit)
+            assert s.data[boxwire.STDOUT] == b"got %d\n" % n, s.data
+            link.send(boxwire.CLOSE, s.number)
+            pass_time(0.98 + 0.004 * n)
+        link.close()
 
 
 if __name__ == "__main__":

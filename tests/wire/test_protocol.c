@@ -158,6 +158,13 @@ static void send_exit(struct bx_link *l)
     assert_int_equal(bx_msg_send_ordered(l, BX_MSG_EXIT, STREAM, &m, NULL), 0);
 }
 
+static void send_guest_idle(struct bx_link *l)
+{
+    boxlite_GuestIdle m = { .token = 42 };
+
+    assert_int_equal(bx_msg_send(l, BX_MSG_GUEST_IDLE, 0, &m, NULL), 0);
+}
+
 static const struct {
     const char *name;
     void (*send)(struct bx_link *l); /* NULL: it is only received */
@@ -178,6 +185,7 @@ static const struct {
     { "CONNECT", send_connect },
     { "DIAL", send_dial },
     { "BOX_PAUSE", send_box_pause },
+    { "GUEST_IDLE", send_guest_idle },
     { "received: CLOSE in parts", NULL },
     { "received: OK with a field of a later version", NULL },
     { "refused: too long", NULL },
