@@ -681,7 +681,10 @@ BOXLITE_API void boxlite_advanced_options_free(CAdvancedBoxOptions *options);
 /*
  * Sets all nine fields below: "development" (no jailer, no seccomp, no limits: to find out whether a wall is in the
  * way), "standard" (all walls, no limits: the default), "maximum" (also 1024 open files, files of 1 GiB, 100
- * processes). Errors: InvalidArgument. Extension.
+ * processes). A wall that this host refuses is reported (boxlite_box_details, fact jail); but a box with both walls and
+ * limits of open files, file size and processes, as "maximum" has, starts only where namespaces or Landlock hold its
+ * machine, beside what every jail has: no_new_privs, the filters, no capability, limits. Else its start fails with Engine,
+ * and the error says what to do. Errors: InvalidArgument. Extension.
  */
 BOXLITE_API BoxliteErrorCode boxlite_advanced_options_set_security_preset(CAdvancedBoxOptions *options,
                                                                           const char *preset,

@@ -63,6 +63,7 @@ static const struct field fields[] = {
     FIELD(gid, F_I64, K_VM, false, -1, UINT32_MAX - 1),
     FIELD(jail_layers, F_UINT, K_VM, false, 0, UINT32_MAX),
     FIELD(jail_required, F_UINT, K_VM, false, 0, UINT32_MAX),
+    FIELD(jail_any, F_UINT, K_VM, false, 0, UINT32_MAX),
     FIELD(timeout_ms, F_UINT, K_VM, false, 1, 3600 * 1000),
     FIELD(base_disk, F_STR, K_VM | K_CHECK, true, 0, PATH_MAX),
     FIELD(check_disk, F_STR, K_CHECK, true, 0, PATH_MAX),

@@ -58,6 +58,7 @@ struct bx_shim_plan {
     int64_t gid;
     unsigned jail_layers;   /* that are wanted */
     unsigned jail_required; /* of them: without which nothing is started */
+    unsigned jail_any;      /* of them: one of which there must be; 0: none */
     unsigned timeout_ms;    /* box: spawn to Ready. template: the whole boot */
     char *base_disk;        /* raw image: under disk.qcow2; of a template: to be mounted in it. NULL: none */
 

@@ -311,6 +311,21 @@ static unsigned planned_layers(const struct bx_jail_plan *plan)
     return layers;
 }
 
+/* Of the layers of which one is required: is it there? A child without is ended before it is anybody's. */
+static int check_any(const struct bx_jail_plan *plan, struct bx_jail_child *child, struct bx_err *err)
+{
+    struct bx_jail_report missing = { .wanted = plan->required_any };
+    char text[600];
+
+    if (!plan->required_any || (child->report.applied & plan->required_any))
+        return 0;
+    memcpy(missing.why, child->report.why, sizeof(missing.why));
+    bx_jail_child_done(child);
+    bx_jail_report_str(&missing, text, sizeof(text));
+    return bx_fail(err, BX_EENGINE, 0, "jail %s: namespaces or Landlock are required, and this host gives neither%s. To do: %s", plan->name,
+                   text, bx_jail_remedy("root"));
+}
+
 int bx_jail_spawn(const struct bx_jail_plan *plan, struct bx_jail_child *ret, struct bx_err *err)
 {
     struct bx_jail_child child = BX_JAIL_CHILD_INIT;
@@ -346,6 +361,9 @@ int bx_jail_spawn(const struct bx_jail_plan *plan, struct bx_jail_child *ret, st
     if (r)
         return r;
     child.report.wanted = layers;
+    r = check_any(plan, &child, err);
+    if (r)
+        return r;
     *ret = child;
     return 0;
 }

@@ -85,7 +85,7 @@ int bx_jail_plan_check(const struct bx_jail_plan *plan, struct bx_err *err)
 
     if (!plan->name || !plan->argv || !plan->argv[0] || !plan->path || plan->path[0] != '/')
         return bx_fail(err, BX_EINVALID, 0, "jail %s: no program", plan->name ? plan->name : "?");
-    if (plan->seccomp >= BX_SECCOMP_PROFILES || (plan->layers >> BX_JAIL_LAYERS) || (plan->required & ~plan->layers))
+    if (plan->seccomp >= BX_SECCOMP_PROFILES || (plan->layers >> BX_JAIL_LAYERS) || ((plan->required | plan->required_any) & ~plan->layers))
         return bx_fail(err, BX_EINVALID, 0, "jail %s: bad layers or profile", plan->name);
     if ((plan->layers & BX_JAIL_UID) && plan->uid != BX_JAIL_KEEP && (plan->uid == 0 || plan->gid == 0))
         return bx_fail(err, BX_EINVALID, 0, "jail %s: a jailed program is never root", plan->name);

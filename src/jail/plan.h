@@ -77,6 +77,7 @@ struct bx_jail_plan {
     const char *name;  /* for messages */
     unsigned layers;   /* wanted */
     unsigned required; /* without these the spawn fails; others are reported when they cannot be had */
+    unsigned required_any; /* without all of these it fails: one of them is enough. 0: none is asked for */
 
     uid_t uid; /* BX_JAIL_KEEP: as the caller (inside the user namespace it is 65534) */
     gid_t gid;
@@ -116,5 +117,8 @@ int bx_jail_plan_check(const struct bx_jail_plan *plan, struct bx_err *err);
 
 /* "root", "net_ns", ...; NULL for none. */
 const char *bx_jail_layer_name(unsigned layer);
+
+/* What to do on this host about a layer of this name that it refuses; "" when there is nothing to say. Static. */
+const char *bx_jail_remedy(const char *layer);
 
 #endif

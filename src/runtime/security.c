@@ -270,6 +270,12 @@ int bx_advanced_check(const struct CAdvancedBoxOptions *a, struct bx_err *err)
 
 /* ---- to the shim ---- */
 
+/* Both walls, and all that the preset maximum limits limited, whatever the numbers: who asks for that much is not to get less. */
+static bool strict(const struct CAdvancedBoxOptions *a)
+{
+    return a->jailer_enabled && a->seccomp_enabled && a->max_open_files && a->max_file_size && a->max_processes;
+}
+
 void bx_advanced_plan(const struct CAdvancedBoxOptions *a, struct bx_shim_plan *p)
 {
     /* What costs nothing and takes nothing away is kept also without the jailer. */
@@ -280,6 +286,7 @@ void bx_advanced_plan(const struct CAdvancedBoxOptions *a, struct bx_shim_plan *
     if (!a->seccomp_enabled)
         p->jail_layers &= ~(unsigned)BX_JAIL_SECCOMP;
     p->jail_required &= p->jail_layers;
+    p->jail_any = strict(a) ? BX_JAIL_ROOT | BX_JAIL_LANDLOCK : 0;
     p->syscall_filter = a->seccomp_enabled;
     p->capabilities = bx_capabilities_mask(&a->capabilities);
     p->limits = (struct bx_shim_limits){.nofile = a->max_open_files,

@@ -560,6 +560,7 @@ static int start_qemu(struct box *b, struct bx_err *err)
         .gid = p->gid < 0 ? (gid_t)BX_JAIL_KEEP : (gid_t)p->gid,
         .layers = p->jail_layers & BX_JAIL_ALL,
         .required_layers = p->jail_required & p->jail_layers & BX_JAIL_ALL,
+        .any_layers = p->jail_any & p->jail_layers & BX_JAIL_ALL,
         .events = &qemu_events,
         .ud = b,
     };

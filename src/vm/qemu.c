@@ -377,6 +377,7 @@ static int spawn(struct start *s, struct bx_err *err)
         .name = "qemu",
         .layers = c->layers,
         .required = c->required_layers,
+        .required_any = c->any_layers,
         .mounts = s->mounts,
         .n_mounts = s->n_mounts,
         .fds = s->fds,

@@ -57,6 +57,7 @@ struct bx_qemu_config {
     gid_t gid;
     unsigned layers;          /* of the jail; usually BX_JAIL_ALL */
     unsigned required_layers; /* of them; usually BX_JAIL_FLOOR */
+    unsigned any_layers;      /* of them; one of these is required, 0: none */
 
     const struct bx_qemu_events *events;
     void *ud;

@@ -270,6 +270,31 @@ static void what_cannot_be_had_is_reported(void **state)
 }
 
 /* In a user namespace without that user: an error, not a program that goes on as root. */
+static void one_of_several_layers_is_enough_and_none_is_an_error(void **state)
+{
+    char *argv[] = { (char *)"/bin/sh", (char *)"-c", (char *)"exit 0", NULL };
+    struct bx_jail_plan p = shell_plan(argv);
+    struct bx_cgroup none = { .why = EACCES };
+    struct bx_jail_child c = BX_JAIL_CHILD_INIT;
+    struct bx_err err = BX_ERR_INIT;
+
+    (void)state;
+    p.layers |= BX_JAIL_CGROUP;
+    p.cgroup = &none;
+    p.required_any = BX_JAIL_CGROUP | BX_JAIL_NNP;
+    if (bx_jail_spawn(&p, &c, &err))
+        fail_msg("%s", err.msg);
+    assert_false(c.report.applied & BX_JAIL_CGROUP);
+    bx_jail_child_done(&c);
+    p.required_any = BX_JAIL_CGROUP;
+    assert_true(bx_jail_spawn(&p, &c, &err) < 0);
+    assert_non_null(strstr(err.msg, "cgroup (Permission denied)"));
+    assert_int_equal(c.pidfd, -1);
+    assert_true(waitpid(-1, NULL, WNOHANG | __WALL) < 0 && errno == ECHILD);
+    p.required_any = BX_JAIL_SECCOMP; /* not wanted at all */
+    assert_int_equal(bx_jail_spawn(&p, &c, &err), -BX_EINVALID);
+}
+
 static void a_user_that_cannot_be_become_is_an_error(void **state)
 {
     char *argv[] = { (char *)"/bin/sh", (char *)"-c", (char *)"exit 0", NULL };
@@ -411,6 +436,7 @@ int main(void)
         cmocka_unit_test(killing_the_supervisor_ends_the_program_without_a_pid_namespace_too),
         cmocka_unit_test(a_bad_plan_is_refused),
         cmocka_unit_test(what_cannot_be_had_is_reported),
+        cmocka_unit_test(one_of_several_layers_is_enough_and_none_is_an_error),
         cmocka_unit_test(a_user_that_cannot_be_become_is_an_error),
         cmocka_unit_test(a_control_group_holds_the_program_and_its_supervisor),
         cmocka_unit_test(two_of_one_name_do_not_share_a_control_group),

@@ -114,14 +114,25 @@ static void walls_and_limits_go_into_the_plan(void **state)
     bx_advanced_plan(a, &p);
     assert_int_equal(p.jail_layers, BX_JAIL_ALL);
     assert_int_equal(p.jail_required, BX_JAIL_FLOOR);
+    assert_int_equal(p.jail_any, 0);
+    assert_true(p.syscall_filter);
     assert_true(p.capabilities == DOCKER);
     boxlite_advanced_options_set_security_preset(a, "maximum", NULL);
+    bx_advanced_plan(a, &p);
+    assert_int_equal(p.jail_required, BX_JAIL_FLOOR);
+    assert_int_equal(p.jail_any, BX_JAIL_ROOT | BX_JAIL_LANDLOCK);
+    boxlite_advanced_options_set_max_open_files(a, 4096); /* other numbers: as strict */
+    bx_advanced_plan(a, &p);
+    assert_int_equal(p.jail_any, BX_JAIL_ROOT | BX_JAIL_LANDLOCK);
+    boxlite_advanced_options_set_max_open_files(a, 1024);
     boxlite_advanced_options_set_max_memory(a, 5);
     boxlite_advanced_options_set_max_cpu_time(a, 6);
     boxlite_advanced_options_set_seccomp_enabled(a, 0);
     bx_advanced_plan(a, &p);
     assert_int_equal(p.jail_layers, BX_JAIL_ALL & ~BX_JAIL_SECCOMP);
     assert_int_equal(p.jail_required, BX_JAIL_FLOOR & ~BX_JAIL_SECCOMP);
+    assert_int_equal(p.jail_any, 0);
+    assert_false(p.syscall_filter);
     assert_int_equal(p.limits.nofile, 1024);
     assert_int_equal(p.limits.fsize, 1 << 30);
     assert_int_equal(p.limits.pids, 100);

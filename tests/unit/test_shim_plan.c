@@ -44,6 +44,7 @@ static struct bx_shim_plan box_plan(void)
         .gid = -1,
         .jail_layers = 0x1f00,
         .jail_required = 0x700,
+        .jail_any = 0x1004,
         .timeout_ms = 30000,
         .templates_bytes = 2ull << 30,
         .templates_idle_s = 36500u * 86400,

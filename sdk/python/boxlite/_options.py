@@ -67,7 +67,8 @@ class SecurityOptions(check.Checked):
 
     @staticmethod
     def maximum() -> SecurityOptions:
-        """All walls; 1024 open files, files of 1 GiB, 100 processes: for code that nobody has read."""
+        """All walls; 1024 open files, files of 1 GiB, 100 processes: for code that nobody has read. A host that gives neither namespaces nor
+        Landlock to hold the machine refuses to start such a box."""
         return SecurityOptions(jailer_enabled=True, seccomp_enabled=True, max_open_files=1024, max_file_size=2**30, max_processes=100)
 
     def _settings(self) -> List[Setting]:
