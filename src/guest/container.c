@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/magic.h>
 #include <linux/mount.h>
 #include <linux/sched.h>
 #include <sched.h>
@@ -14,6 +15,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
@@ -182,11 +184,21 @@ static const struct {
     [BX_ETC_MACHINE_ID] = {"machine-id", true},
 };
 
+/* Does a link of the image lead into the kernel's own files? What is mounted there would hide a setting or lie about one. */
+static bool leads_to_kernel(const char *path)
+{
+    struct statfs fs;
+
+    return statfs(path, &fs) == 0 &&
+           (fs.f_type == PROC_SUPER_MAGIC || fs.f_type == SYSFS_MAGIC || fs.f_type == CGROUP2_SUPER_MAGIC);
+}
+
 static int touch(const char *path)
 {
-    int fd = open(path, O_RDONLY | O_CREAT | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0644);
+    const bool away = leads_to_kernel(path);
+    int fd = away ? -1 : open(path, O_RDONLY | O_CREAT | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0644);
 
-    if (fd < 0 && errno == ENOENT && unlink(path) == 0) /* a link to nowhere */
+    if (fd < 0 && (away || errno == ENOENT) && unlink(path) == 0) /* a link to nowhere */
         fd = open(path, O_RDONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
     if (fd < 0)
         return -errno;
@@ -204,7 +216,7 @@ static int place_etc(const int fds[BX_ETC_FILES], struct bx_err *err)
         return bx_fail(err, BX_EENGINE, errno, "make /etc in the container");
     for (size_t i = 0; i < BX_ETC_FILES; i++) {
         snprintf(path, sizeof(path), "/etc/%s", etc_files[i].name);
-        if (stat(path, &st) < 0) {
+        if (stat(path, &st) < 0 || leads_to_kernel(path)) {
             if (etc_files[i].only_if_there)
                 continue;
             r = touch(path);

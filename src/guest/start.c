@@ -9,12 +9,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <net/if.h>
+#include <net/if_arp.h>
 #include <linux/random.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/random.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/utsname.h>
@@ -96,6 +99,19 @@ static int write_names(struct bx_agent *a, struct bx_err *err)
         r = bx_container_write(&a->container, BX_ETC_MACHINE_ID, text, err);
     }
     return r;
+}
+
+/* The template's is everybody's. The interface leads nowhere, but programs take it for an identity. */
+static int set_hardware_address(const boxlite_Start *pb, struct bx_err *err)
+{
+    bx_cleanup_close int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    struct ifreq req = {.ifr_name = "eth0", .ifr_hwaddr = {.sa_family = ARPHRD_ETHER}};
+
+    memcpy(req.ifr_hwaddr.sa_data, pb->machine_id.bytes, 6);
+    req.ifr_hwaddr.sa_data[0] = (char)((req.ifr_hwaddr.sa_data[0] & 0xfc) | 0x02); /* one station's, given by us */
+    if (fd < 0 || ioctl(fd, SIOCSIFHWADDR, &req) < 0)
+        return bx_fail(err, BX_EENGINE, errno, "set the hardware address of eth0");
+    return 0;
 }
 
 static int grow(uint64_t disk_size, struct bx_err *err)
@@ -332,6 +348,8 @@ static int begin_start(struct bx_agent *a, const uint8_t *payload, size_t len, s
         r = bx_agent_set_clock(pb->realtime_ns, err);
     if (r >= 0)
         r = write_names(a, err);
+    if (r >= 0 && pb->network)
+        r = set_hardware_address(pb, err);
     if (r >= 0)
         r = wait_for_disk(a, err);
     return r;

@@ -10,6 +10,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import boxtest
+import mkimage
 
 IMAGE = "busybox:test"
 PROBE = os.environ.get("BX_TEST_ESCAPES", os.path.join(boxtest.BUILD, "tests", "vm", "escapes"))
@@ -226,6 +227,51 @@ def test_a_box_that_ends_its_own_kernel_takes_no_other_along(home):
     assert r.code != 0 and b"still here" not in r.out, r
     lives(home)
     home.ok("rm", "-f", "crash")
+
+
+# --- hostile images, and what the host says of a box ---
+
+def test_links_of_an_image_lead_no_mount_out_of_it(home):  # runc CVE-2025-31133, -52565, -52881; youki CVE-2025-62161
+    away = {name: "/etc/" + name for name in ("proc", "sys", "dev", "tmp")}
+    tree = [e for e in mkimage.busybox_tree() if e[0].name not in away]
+    tree += [mkimage.symlink(name, to) for name, to in away.items()] + [mkimage.directory(to[1:]) for to in away.values()]
+    tree += [mkimage.symlink("etc/resolv.conf", "/proc/sys/kernel/core_pattern"), mkimage.symlink("etc/hostname", "../../../../../etc/hosts"),
+             mkimage.symlink("etc/machine-id", "/dev/null"), mkimage.symlink("etc/hosts", "/nowhere/at/all")]
+    path = os.path.join(home.path, "links.tar")
+    with open(path, "wb") as f:
+        f.write(mkimage.tar(tree))
+    home.ok("import", path, "links:test")
+    os.unlink(path)
+    r = home.run("run", "-d", "--name", "links", "links:test", "sleep", "100000")
+    if r.code == 0:
+        home.ok("cp", PROBE, "links:/root/escapes")
+        got = attempts(home, name="links")
+        assert not [name for name, how in got.items() if how == "SUCCEEDED"], got
+        assert sh(home, "cat /etc/proc/1/comm; cat /proc/sys/kernel/core_pattern", name="links").out == b"boxlite-init\ncore\n"
+    else:
+        assert b"engine reported an error" in r.err and b"in the container" in r.err, r
+    home.run("rm", "-f", "links")
+    lives(home)
+    home.ok("rmi", "links:test")
+
+
+def test_no_word_of_the_user_reaches_a_command_line_of_the_machine(home):  # Kata CVE-2026-44210
+    word = "marker-of-a-user,readonly=off"
+    home.ok("run", "-d", "--name", "words", "-e", "WORD=" + word, "-w", "/" + word, IMAGE, "sh", "-c", f": {word}; sleep 100000")
+    seen = 0
+    for pid in home.processes():
+        with open(f"/proc/{pid}/cmdline", "rb") as f:
+            line = f.read()
+        assert b"marker-of-a-user" not in line, line
+        seen += 1
+    assert seen >= 2, seen
+    home.ok("rm", "-f", "words")
+
+
+def test_two_boxes_of_one_template_share_no_identity(home):
+    ask = "cat /etc/hostname /proc/sys/kernel/random/uuid; head -c 32 /dev/urandom | md5sum; cat /sys/class/net/eth0/address"
+    first, second = (sh(home, ask, name=name).text.splitlines() for name in ("inmate", "neighbour"))
+    assert len(first) == len(second) == 4 and not set(first) & set(second), (first, second)
 
 
 # --- what a QEMU that was taken over could leave behind ---
