@@ -9,8 +9,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
-#include <net/if.h>
-#include <net/if_arp.h>
+#include <linux/if.h>
+#include <linux/if_arp.h>
 #include <linux/random.h>
 #include <stdio.h>
 #include <string.h>
