@@ -161,6 +161,24 @@ def test_the_clock_is_right_after_a_pause(home):
         assert before - 0.1 <= guest <= after + 0.1, (before, guest, after)
 
 
+def test_the_clock_is_right_again_when_the_hosts_was_set(home):
+    try:  # to what it is: nobody notices but who has asked to be told
+        time.clock_settime_ns(time.CLOCK_REALTIME, time.clock_gettime_ns(time.CLOCK_REALTIME))
+    except PermissionError:
+        raise boxtest.OtherHardware("the clock of this host may not be set") from None
+    with box(home, "jump", "--cap-add", "SYS_TIME"):
+        home.ok("exec", "jump", "--", "date", "-s", "2020-01-01 00:00:00")
+        before, guest, after = guest_time(home, "jump")
+        assert guest < before - 1e6, (guest, before)
+        time.clock_settime_ns(time.CLOCK_REALTIME, time.clock_gettime_ns(time.CLOCK_REALTIME))
+
+        def right():
+            before, guest, after = guest_time(home, "jump")
+            return before - 0.1 <= guest <= after + 0.1
+
+        wait_for(right, "the box's clock to be set", 20)
+
+
 def test_a_paused_box_is_stopped_with_its_grace(home):
     with box(home, "graceful", command=("sh", "-c", "trap 'echo ended > /root/ended; sync; exit 7' TERM; echo ready; while :; do sleep 0.05; done")):
         wait_for(lambda: "ready" in home.ok("logs", "graceful").text, "its trap", 60)
