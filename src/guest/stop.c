@@ -52,10 +52,15 @@ static void finish_stop(struct bx_agent *a)
     bx_execs_told(&a->execs, bx_msg_send_ordered(&a->control.link, BX_MSG_STOPPED, 0, &msg, NULL));
 }
 
+static bool box_runs(struct bx_agent *a)
+{
+    return a->execs.active > 0 || bx_cgroups_populated(&a->cgroups) != 0;
+}
+
 /* What writes for rest.c holds the root too. */
 static bool nothing_runs(struct bx_agent *a)
 {
-    return a->execs.active == 0 && !a->rest_child && bx_cgroups_populated(&a->cgroups) == 0;
+    return !box_runs(a) && !a->rest_child;
 }
 
 void bx_agent_stop_check(struct bx_agent *a)
@@ -116,11 +121,11 @@ static int begin_stop(struct bx_agent *a, const boxlite_Stop *msg, struct bx_err
     a->execs.box = NULL; /* no new commands */
     a->execs.ended = on_exec_ended;
     a->execs.ud = a;
-    if (msg->grace_ms == 0) {
+    if (msg->grace_ms == 0 && box_runs(a)) {
         kill_rest(a);
     } else {
         bx_execs_terminate(&a->execs, (int)msg->signo);
-        bx_timer_after(a->stop_timer, (int64_t)BX_MIN(msg->grace_ms, GRACE_MAX_MS) * BX_MSEC);
+        bx_timer_after(a->stop_timer, msg->grace_ms == 0 ? KILL_WAIT_NS : (int64_t)BX_MIN(msg->grace_ms, GRACE_MAX_MS) * BX_MSEC);
     }
     return 0;
 }
@@ -137,8 +142,5 @@ void bx_agent_stop(struct bx_agent *a, const uint8_t *payload, size_t len)
         bx_execs_told(&a->execs, bx_msg_send_error(&a->control.link, 0, 0, &err));
         return;
     }
-    if (nothing_runs(a)) {
-        a->stop_forced = false;
-        finish_stop(a);
-    }
+    bx_agent_stop_check(a);
 }

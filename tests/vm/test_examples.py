@@ -98,6 +98,10 @@ def test_the_example_persist(home):
          "in memory")
 
 
+def test_the_example_pause(home):
+    same(example(home, "pause"), "paused", "refused: it is paused", "in memory")
+
+
 def test_the_example_files(home):
     folder = os.path.join(home.path, "copied")
     os.mkdir(folder)
