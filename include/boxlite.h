@@ -355,6 +355,7 @@ typedef void (*CBoxStartBoxCb)(CBoxliteError *error, void *user_data);
 typedef void (*CBoxStopBoxCb)(CBoxliteError *error, void *user_data);
 typedef void (*CBoxRemoveBoxCb)(CBoxliteError *error, void *user_data);
 typedef void (*CRuntimeShutdownCb)(CBoxliteError *error, void *user_data);
+typedef void (*CBoxSetAllowNetCb)(CBoxliteError *error, void *user_data);
 typedef void (*CBoxInfoCb)(CBoxInfo *info, CBoxliteError *error, void *user_data);
 typedef void (*CBoxInfoListCb)(CBoxInfoList *list, CBoxliteError *error, void *user_data);
 /* `metrics` is borrowed: copy it. */
@@ -504,6 +505,7 @@ typedef struct CBoxliteEvent {
      * box.created, box.started, box.stopped, box.failed, box.removed, box.paused, box.resumed
      * box.health     its health check has come to another result: `health` is starting, healthy or unhealthy
      * box.oom        a command of it was killed for want of memory (execution_id: which; "main" is the main process)
+     * box.network_refused   its rules have refused something (message: what and why); not every time: each once, few a minute
      * exec.started, exec.ended
      * image.pulled, image.loaded, image.imported, image.tagged, image.removed
      * events.current of boxlite_runtime_on_event_since: what had happened before the call has been told
@@ -833,7 +835,8 @@ BOXLITE_API BoxliteErrorCode boxlite_list_info(CBoxliteRuntime *runtime, CBoxInf
  * stage_box_spawn_us and stage_container_init_us; and as the machine's kernel counts them, of all its commands and what they
  * left behind, guest_memory_bytes, guest_memory_max, guest_cpu_us, guest_processes. Of a box with a network also
  * network_bytes_sent, network_bytes_received, network_connections (now), network_connections_total, network_refused (by its
- * rules) and network_failed. Of a box with a health check: health_cmd (a JSON array), health_interval_ms, health_timeout_ms,
+ * rules), network_failed and network_refusals: of the last 32 different refusals a JSON array of objects, the newest last, with
+ * time_ms (the last time), protocol (tcp, udp, or name: it was looked up), address, port, name, reason and times. Of a box with a health check: health_cmd (a JSON array), health_interval_ms, health_timeout_ms,
  * health_start_period_ms, health_retries; while it runs also health (starting, healthy or unhealthy), health_failures (in a
  * row), health_checked_at_ms, health_output (of the last check).
  */
@@ -1230,6 +1233,17 @@ BOXLITE_API void boxlite_simple_free(CBoxliteSimple *simple);
 /* The network of a box. Errors: Stopped when the handle is void. */
 BOXLITE_API BoxliteErrorCode boxlite_box_network(CBoxHandle *box, CBoxNetworkHandle **out_network, CBoxliteError *out_error);
 BOXLITE_API void boxlite_network_free(CBoxNetworkHandle *network);
+
+/*
+ * The box follows these rules from now on, in place of all it had (as boxlite_options_add_network_allow; none: everything but
+ * what is guarded), and at its later starts. Answered when it does: then connections that the new rules do not allow are closed,
+ * those too that a name would allow but that were made by an address. Rules that make no sense change nothing. A box that does
+ * not run has them from its next start; it is not started. The handle may be void. Errors: InvalidArgument, InvalidState (its
+ * network is disabled; another program starts or stops it, or changes its rules), Unsupported (it was started by an older
+ * version), Network (boxlite-net has ended), Stopped, NotFound. Extension.
+ */
+BOXLITE_API BoxliteErrorCode boxlite_box_set_allow_net(CBoxHandle *box, const char *const *rules, int count, CBoxSetAllowNetCb cb,
+                                                       void *user_data, CBoxliteError *out_error);
 
 /* A tunnel to a TCP port of the box, 1 to 65535. Nothing is connected yet. */
 BOXLITE_API BoxliteErrorCode boxlite_network_tunnel(CBoxNetworkHandle *network, uint16_t port, CBoxTunnelHandle **out_tunnel,

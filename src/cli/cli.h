@@ -215,6 +215,7 @@ int bx_verb_pull(int argc, char **argv);
 int bx_verb_save(int argc, char **argv);
 int bx_verb_images(int argc, char **argv);
 int bx_verb_image_inspect(int argc, char **argv);
+int bx_verb_network_policy(int argc, char **argv);
 int bx_verb_network_tunnel(int argc, char **argv);
 int bx_verb_group(int argc, char **argv); /* the first word of verbs that have two */
 int bx_verb_tag(int argc, char **argv);

@@ -116,7 +116,37 @@ static void write_jail(struct bx_jw *w, const char *text)
     bx_jw_end(w);
 }
 
-static void write_network(struct bx_jw *w, const CNetworkInfo *n)
+/* Of a box that runs, from the fact. */
+static void write_refusals(struct bx_jw *w, const char *fact)
+{
+    static const char *const keys[][2] = { { "Protocol", "protocol" }, { "Address", "address" }, { "Name", "name" }, { "Reason", "reason" } };
+    bx_cleanup_json struct bx_json list = { 0 };
+    if (fact)
+        (void)bx_json_parse(fact, strlen(fact), NULL, "refusals", &list, NULL); /* of our own library; else it stays empty */
+    bx_jw_arr(w, "Refusals");
+    for (size_t i = 0; i < bx_json_len(&list); i++) {
+        const struct bx_json r = bx_json_item(&list, i);
+        int64_t ms = 0, port = 0, times = 0;
+        char when[40];
+        (void)bx_json_opt_i64(&r, "time_ms", 0, INT64_MAX, &ms, NULL);
+        (void)bx_json_opt_i64(&r, "port", 0, 65535, &port, NULL);
+        (void)bx_json_opt_i64(&r, "times", 0, INT64_MAX, &times, NULL);
+        bx_cli_time(when, sizeof(when), ms);
+        bx_jw_obj(w, NULL);
+        bx_jw_str(w, "Time", when);
+        for (size_t k = 0; k < BX_ARRAY_SIZE(keys); k++) {
+            const char *text = NULL;
+            (void)bx_json_opt_str(&r, keys[k][1], 1024, &text, NULL);
+            bx_jw_str(w, keys[k][0], text);
+        }
+        bx_jw_i64(w, "Port", port);
+        bx_jw_i64(w, "Times", times);
+        bx_jw_end(w);
+    }
+    bx_jw_end(w);
+}
+
+static void write_network(struct bx_jw *w, const CNetworkInfo *n, const CBoxliteInfo *d)
 {
     bx_jw_obj(w, "Network");
     bx_jw_str(w, "Mode", n && n->mode == BoxliteNetworkModeEnabled ? "enabled" : "disabled");
@@ -135,6 +165,8 @@ static void write_network(struct bx_jw *w, const CNetworkInfo *n)
         bx_jw_end(w);
     }
     bx_jw_end(w);
+    write_number(w, "Refused", d, "network_refused");
+    write_refusals(w, boxlite_info_get(d, "network_refusals"));
     bx_jw_end(w);
 }
 
@@ -190,7 +222,7 @@ static void write_box(struct bx_jw *w, const CBoxInfo *b, const CBoxliteInfo *d)
     else
         bx_jw_null(w, "Jail");
     write_security(w, d);
-    write_network(w, b->network);
+    write_network(w, b->network, d);
     write_disk(w, d);
     bx_jw_str(w, "Dir", boxlite_info_get(d, "dir"));
     bx_jw_end(w);

@@ -33,6 +33,7 @@ const struct bx_verb bx_verbs[] = {
     { "wait", NULL, "[OPTIONS] BOX...", "wait until boxes stop, and print their exit codes", bx_verb_wait },
     { "rm", NULL, "[OPTIONS] BOX...", "remove boxes and their disks", bx_verb_rm },
     { "network tunnel", NULL, "[OPTIONS] BOX PORT", "reach a port of a box at an address of this host", bx_verb_network_tunnel },
+    { "network policy", NULL, "[OPTIONS] BOX", "show or replace the rules of a box's network", bx_verb_network_policy },
     { "network", NULL, "VERB ...", NULL, bx_verb_group },
     BX_VERB_GROUP("Images"),
     { "pull", NULL, "[OPTIONS] IMAGE", "fetch an image from its registry", bx_verb_pull, true },

@@ -4,8 +4,10 @@
  *
  *   boxlite-net             started by the shim with the descriptors of net.h: the outer process (outer.h)
  *   boxlite-net --jailed    started by that
+ *   boxlite-net --jailed-again    the same, after one that has died
  */
 #include <stdio.h>
+#include <string.h>
 
 #include "base/log.h"
 #include "base/str.h"
@@ -22,7 +24,7 @@ const char *__asan_default_options(void)
 }
 #endif
 
-static int run_jailed(void)
+static int run_jailed(bool again)
 {
     struct bx_err err = BX_ERR_INIT;
 
@@ -30,7 +32,7 @@ static int run_jailed(void)
         bx_error("%s", err.msg);
         return 1;
     }
-    return net_run();
+    return net_run(again);
 }
 
 int main(int argc, char **argv)
@@ -38,8 +40,8 @@ int main(int argc, char **argv)
     bx_log_setup(2, "boxlite-net", BX_LOG_INFO);
     if (argc == 1)
         return outer_run();
-    if (argc == 2 && bx_streq(argv[1], "--jailed"))
-        return run_jailed();
+    if (argc == 2 && (bx_streq(argv[1], "--jailed") || bx_streq(argv[1], "--jailed-again")))
+        return run_jailed(argv[1][strlen("--jailed")] != '\0');
     fputs("boxlite-net is started by boxlite-shim\n", stderr);
     return 2;
 }

@@ -72,6 +72,14 @@ static void reply_allowed(struct flow *f, const uint8_t *msg, const struct bx_dn
     reply_addrs(f, msg, q, open, n_open, ttl);
 }
 
+static void reply_denied(struct flow *f, const uint8_t *msg, const struct bx_dns_question *q)
+{
+    static const uint32_t nowhere = 0;
+
+    net_refused(f->net, 0, 0, 0, q->name, "no rule allows it");
+    reply_addrs(f, msg, q, &nowhere, q->type == BX_DNS_A, TTL_DENIED);
+}
+
 static void query_free(struct query *query)
 {
     struct net *n = query->f->net;
@@ -96,6 +104,8 @@ static void on_answer(void *ud, const struct bx_dns_answer *a, const uint8_t *ra
     query->lookup = NULL;
     if (!a) {
         reply_code(f, query->msg, &query->q, BX_DNS_SERVFAIL);
+    } else if (!bx_policy_resolve(&f->net->plan.policy, query->q.name).allowed) { /* the rules have changed since */
+        reply_denied(f, query->msg, &query->q);
     } else if (a->rcode != BX_DNS_OK) {
         reply_code(f, query->msg, &query->q, a->rcode);
     } else if (query->q.type == BX_DNS_A) {
@@ -141,7 +151,7 @@ static void ask(struct flow *f, const uint8_t *msg, const struct bx_dns_question
 
 static void answer(struct flow *f, const uint8_t *msg, size_t len)
 {
-    static const uint32_t host = NET_HOST, nowhere = 0;
+    static const uint32_t host = NET_HOST;
     struct bx_dns_question q;
     int r = bx_dns_read_question(msg, len, &q);
 
@@ -152,8 +162,7 @@ static void answer(struct flow *f, const uint8_t *msg, size_t len)
     } else if (q.name[0] == '\0') {
         reply_code(f, msg, &q, BX_DNS_REFUSED); /* no name of a host */
     } else if (!bx_policy_resolve(&f->net->plan.policy, q.name).allowed) {
-        net_refused(f->net, 0, 0, 0, q.name, "no rule allows it");
-        reply_addrs(f, msg, &q, &nowhere, q.type == BX_DNS_A, TTL_DENIED);
+        reply_denied(f, msg, &q);
     } else if (strcmp(q.name, BX_POLICY_HOST_NAME) == 0) {
         reply_addrs(f, msg, &q, &host, q.type == BX_DNS_A, TTL_OURS);
     } else if (q.type == BX_DNS_AAAA || q.type == BX_DNS_HTTPS || q.type == BX_DNS_SVCB) {

@@ -20,7 +20,7 @@
 #define RESUME_ROOM    (GUEST_DATA_MAX / 2)
 #define DATAGRAMS_NS   (60 * BX_SEC)
 #define NAMES_NS       (10 * BX_SEC) /* of questions: most programs take a socket for each; longer than the servers are waited for */
-#define REFUSED_BURST  16 /* told to the shim in a second */
+#define REFUSED_BURST  256 /* told to the shim in a second */
 #define RESOLV_MAX     65536
 
 /* --- flows --- */
@@ -311,8 +311,8 @@ static int on_shim_message(struct bx_link *l, uint16_t type, uint32_t stream, co
     struct net *n = l->ud;
     boxlite_NetReport report = n->report;
 
-    (void)p;
-    (void)len;
+    if (type == BX_MSG_NET_POLICY && stream == 0)
+        return rules_change(n, p, len, err);
     if (type != BX_MSG_NET_REPORT_GET || stream != 0)
         return 0;
     for (size_t i = 0; i < NET_BUCKETS; i++)
@@ -445,7 +445,15 @@ static int greet(struct net *n, struct bx_err *err)
     return bx_msg_send_hello(&n->guest_link, &hello, err);
 }
 
-int net_run(void)
+int net_serve(struct net *n, boxlite_NetReady *ready, struct bx_err *err)
+{
+    int r = inward_listen(n, ready, err);
+
+    n->serves = true;
+    return r < 0 ? r : greet(n, err);
+}
+
+int net_run(bool again)
 {
     struct net *n = calloc(1, sizeof(*n));
     boxlite_NetReady ready = boxlite_NetReady_init_zero;
@@ -458,10 +466,8 @@ int net_run(void)
     r = set_up(n, &err);
     if (r == 0)
         r = bx_net_plan_read(NET_PLAN_FD, &n->plan, &err);
-    if (r == 0)
-        r = inward_listen(n, &ready, &err);
-    if (r == 0)
-        r = greet(n, &err);
+    if (r == 0 && !again)
+        r = net_serve(n, &ready, &err);
     if (r < 0) {
         ready.code = (uint32_t)err.code;
         snprintf(ready.message, sizeof(ready.message), "%s", err.msg);

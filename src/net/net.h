@@ -6,6 +6,7 @@
  *   net.c       links to the guest and to the shim, the table of flows
  *   outward.c   what the box wants to reach: policy, names, dialling
  *   names.c     the DNS server that the box sees
+ *   rules.c     the rules change while the box runs
  *   inward.c    published ports
  *   resolver.c  the host's name servers
  *   dns.c, plan.c   pure
@@ -61,8 +62,9 @@ struct flow {
     enum flow_kind kind;
     uint8_t protocol;
     uint32_t addr;  /* that the box named; of FLOW_IN: the client */
+    uint32_t dialled; /* in its place; 0: not yet */
     uint16_t port;
-    char name[BX_HOST_NAME_MAX + 1]; /* by which it was allowed, or "" */
+    char name[BX_HOST_NAME_MAX + 1]; /* by which it was allowed, then that it asked for, or "" */
     bool open;      /* Connected was said, or heard */
     bool peeking;   /* its first bytes have still to tell whom it asks for */
     int fd;         /* until it is the relay's */
@@ -88,6 +90,7 @@ struct net {
     struct bx_conn guest, shim;
     uint64_t epoch;
     bool hello;
+    bool serves; /* it knows its rules: ports are open, the guest is greeted */
     struct bx_source *settle;
     struct bx_source *resolv; /* brings the content of resolv.conf, one message each time it changes */
     struct bx_resolver resolver;
@@ -104,8 +107,11 @@ struct net {
 };
 
 /* net.c */
-/* Runs until the guest or the shim is gone, with the descriptors above. Exit status: 0, or 1 to be started again. */
-int net_run(void);
+/* Runs until the guest or the shim is gone, with the descriptors above. again: it was started again, and the rules of the plan may be
+ * old: nothing goes through until the shim has told those that hold. Exit status: 0, or 1 to be started again. */
+int net_run(bool again);
+/* Opens ports and greets the guest. */
+int net_serve(struct net *n, boxlite_NetReady *ready, struct bx_err *err);
 struct flow *flow_new(struct net *n, uint32_t stream, enum flow_kind kind, uint8_t protocol, uint32_t addr, uint16_t port);
 struct flow *flow_find(struct net *n, uint32_t stream);
 /* A number for a stream of ours. */
@@ -124,6 +130,10 @@ void net_touch(struct net *n);
 void outward_connect(struct net *n, uint32_t stream, const boxlite_Connect *msg);
 /* More has come from the box on a flow that is peeking. May free it. */
 void outward_peek(struct flow *f);
+
+/* rules.c */
+/* NetPolicy of the shim. Negative: its link is broken. */
+int rules_change(struct net *n, const uint8_t *payload, size_t len, struct bx_err *err);
 
 /* names.c */
 void names_input(struct flow *f, const uint8_t *data, size_t len);

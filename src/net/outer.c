@@ -49,6 +49,7 @@ struct outer {
     char *resolv; /* as last sent */
     int64_t first_restart;
     unsigned restarts;
+    bool again; /* the rules of the plan may be old (net.h) */
 };
 
 /* --- published ports --- */
@@ -187,7 +188,7 @@ static int add_library(struct dl_phdr_info *info, size_t size, void *ud)
 
 static int spawn(struct outer *o, bool bare, struct bx_err *err)
 {
-    char *const argv[] = {o->self, (char *)"--jailed", NULL};
+    char *const argv[] = {o->self, (char *)(o->again ? "--jailed-again" : "--jailed"), NULL};
     const char *libraries = getenv("LD_LIBRARY_PATH");
     bx_cleanup_free char *library_path = libraries ? bx_strf("LD_LIBRARY_PATH=%s", libraries) : NULL;
     char *const envp[] = {library_path, NULL};
@@ -271,6 +272,7 @@ static void on_end(struct bx_source *s, int status, void *ud)
         return;
     }
     bx_error("boxlite-net has ended with status %d: the box's connections are reset", status);
+    o->again = true;
     if (too_often(o)) {
         bx_error("boxlite-net ends again and again: the box has no network any more");
         bx_loop_quit(o->loop, 1);

@@ -48,6 +48,7 @@ static void dial(struct flow *f, uint32_t addr)
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(f->port), .sin_addr.s_addr = htonl(addr)};
     int type = f->protocol == IPPROTO_UDP ? SOCK_DGRAM : SOCK_STREAM;
 
+    f->dialled = addr;
     f->fd = socket(AF_INET, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (f->fd >= 0 && connect(f->fd, (struct sockaddr *)&to, sizeof(to)) == 0) {
         flow_open(f, BX_TAKE_FD(f->fd));
@@ -186,6 +187,8 @@ void outward_peek(struct flow *f)
         memcpy(f->name, name, strlen(name) + 1);
         flow_refuse(f, "it asks for another name than the one that was looked up");
     } else {
+        if (found == BX_PEEK_NAME)
+            memcpy(f->name, name, strlen(name) + 1);
         f->peeking = f->relay.hold = false;
         bx_relay_pump(&f->relay);
     }

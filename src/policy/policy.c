@@ -198,6 +198,19 @@ int bx_policy_add(struct bx_policy *p, const char *text, struct bx_err *err)
     return 0;
 }
 
+void bx_policy_swap_rules(struct bx_policy *a, struct bx_policy *b)
+{
+    struct bx_rule *rules = a->rules;
+    size_t n_rules = a->n_rules, room = a->room;
+
+    a->rules = b->rules;
+    a->n_rules = b->n_rules;
+    a->room = b->room;
+    b->rules = rules;
+    b->n_rules = n_rules;
+    b->room = room;
+}
+
 int bx_policy_guard(struct bx_policy *p, uint32_t addr, unsigned prefix, const char *what)
 {
     uint32_t mask = mask_of(prefix);

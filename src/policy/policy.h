@@ -79,6 +79,8 @@ void bx_policy_init(struct bx_policy *p);
 void bx_policy_done(struct bx_policy *p);
 /* Adds a rule; a second one of the same meaning is not added. BX_EINVALID, or BX_ERESOURCE at BX_POLICY_RULES_MAX. */
 int bx_policy_add(struct bx_policy *p, const char *text, struct bx_err *err);
+/* Each gets the other's rules; guards stay where they are. */
+void bx_policy_swap_rules(struct bx_policy *a, struct bx_policy *b);
 /* Guards a block too. what: static. -ENOSPC at BX_POLICY_GUARDS_MAX. */
 int bx_policy_guard(struct bx_policy *p, uint32_t addr, unsigned prefix, const char *what);
 

@@ -137,8 +137,11 @@ static int on_hello(struct bx_conn *c, const uint8_t *payload, size_t len, struc
             "programs that started it",
             hello.pb.program, hello.pb.version, BX_VERSION, BX_WIRE_VERSION);
     c->hello = true;
-    for (const char *f = bx_strs_first(&hello.features); f; f = bx_strs_next(&hello.features, f))
-        c->has_files = c->has_files || bx_streq(f, "files"), c->has_pause = c->has_pause || bx_streq(f, "pause");
+    for (const char *f = bx_strs_first(&hello.features); f; f = bx_strs_next(&hello.features, f)) {
+        c->has_files = c->has_files || bx_streq(f, "files");
+        c->has_pause = c->has_pause || bx_streq(f, "pause");
+        c->has_policy = c->has_policy || bx_streq(f, "net-policy");
+    }
     return 0;
 }
 

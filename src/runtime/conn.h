@@ -21,6 +21,7 @@ struct bx_conn {
     bool hello;
     bool has_files; /* it knows FileOp */
     bool has_pause; /* ... and BoxPause */
+    bool has_policy; /* ... and NetPolicy */
     bool up;     /* BoxInfo said running */
     bool broken; /* writing failed; the loop will tell */
     bool has_gone;

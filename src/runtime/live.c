@@ -9,6 +9,7 @@
 
 #include "disk/qcow2.h"
 #include "runtime/conn.h"
+#include "runtime/network.h"
 
 #define CONNECT_DEADLINE (10 * BX_SEC)
 
@@ -101,6 +102,7 @@ static void details_of_info(const boxlite_BoxInfo *i, struct CBoxliteInfo *d)
         bx_info_addf(d, "network_connections_total", "%llu", (unsigned long long)i->net.connections_total);
         bx_info_addf(d, "network_refused", "%llu", (unsigned long long)i->net.refused);
         bx_info_addf(d, "network_failed", "%llu", (unsigned long long)i->net.failed);
+        bx_network_refusals(i, d);
     }
     details_of_health(i, d);
     if (i->guest.memory_max == 0)
@@ -150,6 +152,10 @@ static void answer(struct bx_op *op, struct bx_box *b, bool live)
         bx_pause_not_up(op, b);
         return;
     }
+    if (op->kind == BX_OP_RULES) {
+        bx_rules_not_up(op, b);
+        return;
+    }
     op->handle = NULL;
     if (op->kind == BX_OP_INFO)
         details_answer(op, b, live);
@@ -172,6 +178,10 @@ static void ask(struct bx_op *op, struct bx_box *b)
 
     if (op->kind == BX_OP_PAUSE || op->kind == BX_OP_RESUME) {
         bx_pause_ask(op, b);
+        return;
+    }
+    if (op->kind == BX_OP_RULES) {
+        bx_rules_ask(op, b);
         return;
     }
     get.request = bx_conn_request_info(b->conn, on_box_info, op);
@@ -241,10 +251,21 @@ static void ask_or_connect(struct bx_op *op, struct bx_box *b)
     (void)bx_live_connect(b, &ignored); /* it has just ended, or is about to: whoever uses it next finds out */
     if (b->phase == BX_PHASE_UP)
         ask(op, b);
-    else if (b->phase == BX_PHASE_CONNECTING)
+    else if (b->phase == BX_PHASE_CONNECTING || (b->phase == BX_PHASE_STARTING && op->kind == BX_OP_RULES))
         bx_op_list_add(&b->live_ops, op);
     else
         answer(op, b, false);
+}
+
+bool bx_live_begin(struct bx_op *op, CBoxHandle *box, struct bx_err *err)
+{
+    op->handle = bx_handle_new(box->box, err);
+    if (!op->handle) {
+        bx_op_cancel(op);
+        return false;
+    }
+    ask_or_connect(op, box->box);
+    return true;
 }
 
 BoxliteErrorCode bx_live_post(CBoxHandle *box, enum bx_op_kind kind, union bx_op_cb cb, void *user_data,
@@ -257,12 +278,8 @@ BoxliteErrorCode bx_live_post(CBoxHandle *box, enum bx_op_kind kind, union bx_op
     if (r < 0)
         return bx_api_error(out_error, &err);
     op = bx_op_new(box->rt, kind, cb, user_data, &err);
-    if (op && !(op->handle = bx_handle_new(box->box, &err))) {
-        bx_op_cancel(op);
+    if (op && !bx_live_begin(op, box, &err))
         op = NULL;
-    }
-    if (op)
-        ask_or_connect(op, box->box);
     bx_leave(box->rt);
     return op ? Ok : bx_api_error(out_error, &err);
 }

@@ -28,10 +28,17 @@ void bx_pause_not_up(struct bx_op *op, struct bx_box *b);
 /* Is it paused? Says so then. */
 bool bx_pause_refuses(const struct bx_box *b, struct bx_err *err);
 
+/* network_rules.c: tells the box its rules, or writes them to the row of one that does not run. The op has a handle of its own, which
+ * goes with it. */
+void bx_rules_ask(struct bx_op *op, struct bx_box *b);
+void bx_rules_not_up(struct bx_op *op, struct bx_box *b);
+
 /* metrics.c: answers from b->info when `live`. */
 void bx_metrics_answer(struct bx_op *op, struct bx_box *b, bool live);
 /* A BoxInfo with figures has come: the processor time since the one before it. */
 void bx_metrics_sample(struct bx_box *b);
+/* Begins a call about a box. False with err: it was given up. */
+bool bx_live_begin(struct bx_op *op, CBoxHandle *box, struct bx_err *err);
 /* Posts a call that is answered by the box. */
 BoxliteErrorCode bx_live_post(CBoxHandle *box, enum bx_op_kind kind, union bx_op_cb cb, void *user_data,
                               CBoxliteError *out_error);

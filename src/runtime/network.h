@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "host/json.h"
+#include "wire/messages.h"
 
 #define BX_PORTS_MAX 64
 
@@ -32,6 +33,11 @@ static inline bool bx_network_on(const struct bx_network *n)
 void bx_network_done(struct bx_network *n);
 /* Every rule and port makes sense, and nothing contradicts? -BX_EINVALID. */
 int bx_network_check(const struct bx_network *n, struct bx_err *err);
+
+/* The rules as the options of a row have them now. */
+int bx_network_refresh(struct bx_network *n, const char *options, struct bx_err *err);
+/* What the box has told of refusals, as the fact network_refusals. */
+void bx_network_refusals(const boxlite_BoxInfo *i, struct CBoxliteInfo *d);
 
 void bx_network_to_json(const struct bx_network *n, struct bx_jw *w);
 int bx_network_from_json(const struct bx_json *j, struct bx_network *ret, struct bx_err *err);

@@ -88,6 +88,9 @@ static void op_drop_result(struct bx_op *op)
     case BX_OP_DOCTOR:
         bx_doctor_report_free(op->result);
         break;
+    case BX_OP_RULES:
+        bx_strv_free(op->result);
+        break;
     case BX_OP_PLAIN:
     case BX_OP_PAUSE:
     case BX_OP_RESUME:
@@ -158,6 +161,10 @@ static void op_call(struct bx_op *op, CBoxliteError *e)
     case BX_OP_DOCTOR:
         op->cb.doctor(op->result, e, op->ud);
         bx_doctor_report_free(op->result);
+        break;
+    case BX_OP_RULES:
+        op->cb.plain(e, op->ud);
+        bx_strv_free(op->result);
         break;
     case BX_OP_BOX_METRICS:
         op->cb.box_metrics(op->result, e, op->ud);

@@ -80,6 +80,7 @@ enum bx_op_kind {
     BX_OP_FILE_LIST,  /* (list, error, ud) */
     BX_OP_PROCESSES,  /* (list, error, ud) */
     BX_OP_DOCTOR,     /* (report, error, ud) */
+    BX_OP_RULES,      /* (error, ud): the result are the rules that it brings, a list of strings */
     BX_OP_SYNC,       /* none: somebody waits for `done` */
 };
 

@@ -142,6 +142,8 @@ static int look(struct bx_start *s, struct bx_err *err)
     else
         r = bx_settle_row(b->rt, &row, b->dir_fd, err);
     bx_close(fd);
+    if (r >= 0)
+        r = bx_network_refresh(&b->options->network, row.options, err); /* another program may have changed them */
     if (r >= 0 && s->implicit && b->options->no_auto_resume && row.started_ms)
         r = bx_fail(err, BX_ESTATE, 0, "box %s does not run, and was made not to be resumed by commands: start it first",
                     b->id);

@@ -12,6 +12,8 @@
  *   checkup.c  the health check that its creator asked for
  *   events.c   what happens to it, told to who listens
  *   net.c      boxlite-net: started, ready, what it reports
+ *   net_rules.c   the rules of the network change
+ *   refusals.c    what the network has refused
  *   mux.c      streams
  *
  * Phases go forward only:
@@ -138,6 +140,18 @@ struct box {
     bool guest_ready; /* Ready has come, but the network is not there yet */
     boxlite_NetReady net_ports;
     boxlite_NetReport net_report;
+    struct bx_buf net_rules, net_next; /* that hold; that boxlite-net was told and has not acknowledged. One after the other, with NULs */
+    size_t n_net_rules, n_net_next;
+    uint32_t net_change, net_changes;  /* the number of what it was told, 0: nothing; the last number used */
+    struct client *net_changer;        /* who waits for that, and his request; NULL: he has gone */
+    uint32_t net_changer_request;
+    struct bx_source *net_change_late;
+
+    /* refusals.c */
+    boxlite_NetRefused refused[32]; /* different ones, the newest last */
+    unsigned n_refused;
+    int64_t refused_refill; /* when refused_events had its last one */
+    unsigned refused_events, refused_untold;
 
     /* end */
     bool qemu_dead;
@@ -182,6 +196,24 @@ bool net_ended(struct box *b);
 void net_settle(struct box *b);
 /* Asks boxlite-net for its counts, which figures_counted is told of. False: there is nobody to ask. */
 bool net_ask(struct box *b);
+
+/* net_rules.c */
+int net_rules_init(struct box *b, struct bx_err *err);
+void net_rules_done(struct box *b);
+/* NetPolicy of a client. */
+int net_rules_change(struct client *c, const uint8_t *p, size_t len, struct bx_err *err);
+void net_rules_client_gone(struct client *c);
+/* boxlite-net was started again, and waits for the rules that hold. */
+void net_rules_again(struct box *b);
+/* Its answer: Ok (why NULL) or Error. */
+void net_rules_answered(struct box *b, uint32_t request, const struct bx_err *why);
+/* There will be none. */
+void net_rules_lost(struct box *b, const struct bx_err *why);
+
+/* refusals.c */
+/* NetRefused of boxlite-net. */
+int refusals_take(struct box *b, const uint8_t *p, size_t len, struct bx_err *err);
+void refusals_info(const struct box *b, boxlite_BoxInfo *i);
 
 /* ending.c */
 /* The box has failed: the first reason wins, the machine is ended. The console's tail is added. */

@@ -56,9 +56,9 @@ static void on_client_io(struct bx_source *s, int fd, uint32_t events, void *ud)
 
 static int say_hello(struct client *c, struct bx_err *err)
 {
-    static const char features[] = "files\0pause"; /* the agent's comes from the same build */
+    static const char features[] = "files\0pause\0net-policy"; /* the agent's comes from the same build */
     struct bx_msg_hello hello = {.pb = {.version = BX_WIRE_VERSION, .program = "boxlite-shim " BX_VERSION},
-                                 .features = {.data = features, .len = sizeof(features), .count = 2}};
+                                 .features = {.data = features, .len = sizeof(features), .count = 3}};
 
     return bx_msg_send_hello(bx_mux_client_link(c->mc), &hello, err);
 }
@@ -105,6 +105,7 @@ void client_remove(struct client *c, const char *why)
     while (*p != c)
         p = &(*p)->next;
     *p = c->next;
+    net_rules_client_gone(c);
     bx_conn_done(&c->conn);
     bx_mux_client_remove(c->mc);
     free(c);
@@ -279,6 +280,8 @@ int clients_message(struct client *c, uint16_t type, const uint8_t *p, size_t le
     case BX_MSG_BOX_PAUSE:
     case BX_MSG_BOX_RESUME:
         return client_pause(c, type, p, len, err);
+    case BX_MSG_NET_POLICY:
+        return net_rules_change(c, p, len, err);
     case BX_MSG_PONG:
         return 0;
     default:
@@ -365,6 +368,7 @@ void clients_send_info(struct box *b, struct client *c, bool figures)
         i.cpu_ns += own_cpu();
         i.memory_bytes += own_memory(b);
         i.guest = b->guest_figures;
+        refusals_info(b, &i);
     }
     if (bx_msg_send(bx_mux_client_link(c->mc), BX_MSG_BOX_INFO, 0, &i, &err) < 0)
         c->drop = "it does not read";

@@ -7,7 +7,6 @@
  * that dies too the box goes on without a network.
  */
 #include <errno.h>
-#include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -32,8 +31,12 @@ static int on_ready(struct box *b, const uint8_t *p, size_t len, struct bx_err *
     int r = bx_msg_decode(BX_MSG_NET_READY, p, len, &ready, err);
 
     idle_wake(b); /* it has greeted the guest */
-    if (r < 0 || b->net_ready)
-        return r; /* a second one: it was started again, with the same ports */
+    if (r < 0)
+        return r;
+    if (b->net_ready) { /* a second one: it was started again, with the same ports */
+        net_rules_again(b);
+        return 0;
+    }
     if (ready.code) {
         bx_str_printable(text, sizeof(text), ready.message, strlen(ready.message));
         return bx_fail(err, ready.code < BX_ECODE_MAX ? (enum bx_code)ready.code : BX_ENETWORK, 0, "%s", text);
@@ -43,23 +46,24 @@ static int on_ready(struct box *b, const uint8_t *p, size_t len, struct bx_err *
     return b->guest_ready && b->phase == BOX_STARTING ? box_ready(b, err) : 0;
 }
 
-static int on_refused(const uint8_t *p, size_t len, struct bx_err *err)
+/* Of a change of the rules: nothing else is asked for with a number. */
+static int on_answer(struct box *b, uint16_t type, const uint8_t *p, size_t len, struct bx_err *err)
 {
-    static struct bx_ratelimit rl;
-    boxlite_NetRefused m = boxlite_NetRefused_init_zero;
-    char name[256], why[128];
-    int r = bx_msg_decode(BX_MSG_NET_REFUSED, p, len, &m, err);
+    boxlite_Error e = boxlite_Error_init_zero;
+    boxlite_Ok ok = boxlite_Ok_init_zero;
+    struct bx_err why;
+    char text[BX_ERR_MSG_MAX];
+    int r = bx_msg_decode(type, p, len, type == BX_MSG_OK ? (void *)&ok : (void *)&e, err);
 
     if (r < 0)
         return r;
-    bx_str_printable(name, sizeof(name), m.name, strlen(m.name));
-    bx_str_printable(why, sizeof(why), m.why, strlen(m.why));
-    if (m.protocol == 0)
-        bx_log_ratelimited(&rl, BX_LOG_INFO, "network: the name %s was refused: %s", name, why);
-    else
-        bx_log_ratelimited(&rl, BX_LOG_INFO, "network: %s to %u.%u.%u.%u:%u%s%s was refused: %s",
-                           m.protocol == IPPROTO_UDP ? "udp" : "tcp", m.address >> 24, m.address >> 16 & 255, m.address >> 8 & 255,
-                           m.address & 255, m.port, name[0] ? " " : "", name, why);
+    if (type == BX_MSG_OK) {
+        net_rules_answered(b, ok.request, NULL);
+        return 0;
+    }
+    bx_str_printable(text, sizeof(text), e.message, strlen(e.message));
+    bx_fail(&why, e.code > 0 && e.code < BX_ECODE_MAX ? (enum bx_code)e.code : BX_ENETWORK, 0, "%s", text);
+    net_rules_answered(b, e.request, &why);
     return 0;
 }
 
@@ -80,7 +84,10 @@ static int on_message(struct bx_link *l, uint16_t type, uint32_t stream, const u
         idle_wake(b);
         return 0;
     case BX_MSG_NET_REFUSED:
-        return on_refused(p, len, err);
+        return refusals_take(b, p, len, err);
+    case BX_MSG_OK:
+    case BX_MSG_ERROR:
+        return on_answer(b, type, p, len, err);
     case BX_MSG_NET_REPORT:
         if (bx_msg_decode(type, p, len, &b->net_report, err) < 0)
             return -1;
@@ -110,8 +117,9 @@ static void lost(struct box *b, const char *why)
     struct bx_err err;
 
     bx_conn_done(&b->net_conn);
+    bx_fail(&err, BX_ENETWORK, 0, "the box's network: %s", why);
+    net_rules_lost(b, &err);
     if (b->phase == BOX_STARTING) {
-        bx_fail(&err, BX_ENETWORK, 0, "the box's network: %s", why);
         box_fail(b, &err);
     } else if (b->phase == BOX_RUNNING) {
         bx_error("the box has no network any more: %s", why);
@@ -177,6 +185,8 @@ int net_start(struct box *b, struct bx_err *err)
     if (r < 0)
         return bx_fail(err, BX_EINTERNAL, -r, "the link of boxlite-net");
     bx_conn_want_read(&b->net_conn, true);
+    if (net_rules_init(b, err) < 0)
+        return -1;
     return spawn(b, guest, theirs, err);
 }
 
@@ -209,6 +219,7 @@ void net_done(struct box *b)
         return;
     b->net_late = bx_source_remove(b->net_late);
     b->net_child = bx_source_remove(b->net_child);
+    net_rules_done(b);
     bx_conn_done(&b->net_conn);
     bx_link_done(&b->net_link);
 }

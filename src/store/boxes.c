@@ -186,6 +186,19 @@ int bx_store_box_change(struct bx_store *s, const char *id, unsigned from, const
     return bx_fail(err, BX_ESTATE, 0, "box %s is in state %d, which does not allow this", id, state);
 }
 
+int bx_store_box_options(struct bx_store *s, const char *id, const char *options, struct bx_err *err)
+{
+    sqlite3_stmt *st = store_prepare(s, BOX_OPTIONS, err);
+    if (!st)
+        return -BX_EDATABASE;
+    store_bind_text(st, 1, id);
+    store_bind_text(st, 2, options);
+    int r = store_finish(s, st, "change a box", err);
+    if (r == 0 && sqlite3_changes(s->db) == 0)
+        return bx_fail(err, BX_ENOTFOUND, 0, "no such box: %s", id);
+    return r;
+}
+
 int bx_store_box_delete(struct bx_store *s, const char *id, struct bx_err *err)
 {
     sqlite3_stmt *st = store_prepare(s, BOX_DELETE, err);

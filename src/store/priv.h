@@ -17,6 +17,7 @@ enum stmt {
     BOX_CHANGE,
     BOX_DELETE,
     BOX_PIN,
+    BOX_OPTIONS,
     IMAGE_PUT,
     IMAGE_GET,
     IMAGE_LIST,

@@ -86,6 +86,7 @@ static const char *const statements[] = {
                    " WHERE id = ?1 AND (?12 >> state) & 1",
     [BOX_DELETE] = "DELETE FROM box WHERE id = ?1",
     [BOX_PIN] = "UPDATE box SET disk = ?2 WHERE id = ?1",
+    [BOX_OPTIONS] = "UPDATE box SET options = ?2 WHERE id = ?1",
     [IMAGE_PUT] = "INSERT OR REPLACE INTO image (" IMAGE_COLUMNS ") VALUES (?1, ?2, ?3,"
                   " coalesce(?4, (SELECT disk FROM image WHERE manifest_digest = ?2 AND disk IS NOT NULL LIMIT 1)),"
                   " ?5, ?6, ?7, ?8)",

@@ -88,6 +88,8 @@ int bx_store_box_change(struct bx_store *s, const char *id, unsigned from, const
  */
 int bx_store_box_pin(struct bx_store *s, const char *id, const char *disk, const char *manifest_digest, int64_t now_ms,
                      struct bx_err *err);
+/* What the box was created with is to be this from its next start on. -BX_ENOTFOUND without the box. */
+int bx_store_box_options(struct bx_store *s, const char *id, const char *options, struct bx_err *err);
 /* -BX_ENOTFOUND when it is gone already. */
 int bx_store_box_delete(struct bx_store *s, const char *id, struct bx_err *err);
 

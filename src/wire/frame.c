@@ -103,6 +103,7 @@ const char *bx_msg_type_name(uint16_t type)
         { BX_MSG_DIAL, "DIAL" },         { BX_MSG_NET_READY, "NET_READY" },
         { BX_MSG_NET_REFUSED, "NET_REFUSED" }, { BX_MSG_NET_REPORT, "NET_REPORT" },
         { BX_MSG_NET_REPORT_GET, "NET_REPORT_GET" }, { BX_MSG_NET_WAKE, "NET_WAKE" },
+        { BX_MSG_NET_POLICY, "NET_POLICY" },
     };
     static _Thread_local char unknown[16];
 

@@ -72,6 +72,7 @@ enum bx_msg_type {
     BX_MSG_NET_REPORT = 0x6a,
     BX_MSG_NET_REPORT_GET = 0x6b,
     BX_MSG_NET_WAKE = 0x6c,
+    BX_MSG_NET_POLICY = 0x6d,
 };
 
 /* Lanes carry the number of the descriptor they stand for. */

@@ -16,7 +16,7 @@
 #include <string.h>
 
 /* The largest message without lists; all of these are encoded on the stack. */
-#define PLAIN_MAX 9216
+#define PLAIN_MAX 24576
 _Static_assert(boxlite_BoxGone_size <= PLAIN_MAX && boxlite_BoxInfo_size <= PLAIN_MAX &&
                    boxlite_Error_size <= PLAIN_MAX && boxlite_Exit_size <= PLAIN_MAX &&
                    boxlite_Ready_size <= PLAIN_MAX && boxlite_FileOp_size <= PLAIN_MAX,
@@ -129,8 +129,8 @@ static int next_field(pb_istream_t *s, struct field *ret)
     return pb_read(s, NULL, (size_t)len) ? 1 : -BX_ERPC;
 }
 
-/* Every string field: no NUL, and not longer than the struct takes. (No message nested in another has
- * strings.) */
+/* Every string field: no NUL, and not longer than the struct takes. (Those of a message nested in
+ * another, the refusals of BoxInfo, are left to nanopb, which refuses the whole when one is too long.) */
 static int check_strings(uint16_t type, const pb_msgdesc_t *fields, void *msg, const void *data, size_t len,
                          struct bx_err *err)
 {
@@ -262,6 +262,17 @@ int bx_msg_decode_exec(const void *data, size_t len, struct bx_buf *arena, struc
     memset(ret, 0, sizeof(*ret));
     r = decode_struct(BX_MSG_EXEC, boxlite_Exec_fields, data, len, &ret->pb, err);
     return r < 0 ? r : decode_lists(BX_MSG_EXEC, lists, BX_ARRAY_SIZE(lists), arena, data, len, err);
+}
+
+int bx_msg_decode_net_policy(const void *data, size_t len, struct bx_buf *arena, struct bx_msg_net_policy *ret,
+                             struct bx_err *err)
+{
+    struct list lists[] = { { boxlite_NetPolicy_allow_tag, "rule", &ret->allow, 0 } };
+    int r;
+
+    memset(ret, 0, sizeof(*ret));
+    r = decode_struct(BX_MSG_NET_POLICY, boxlite_NetPolicy_fields, data, len, &ret->pb, err);
+    return r < 0 ? r : decode_lists(BX_MSG_NET_POLICY, lists, BX_ARRAY_SIZE(lists), arena, data, len, err);
 }
 
 /* --- encoding --- */
@@ -399,6 +410,17 @@ int bx_msg_send_exec(struct bx_link *l, uint32_t stream, const struct bx_msg_exe
     pb.args = list_callback(&msg->args);
     pb.env = list_callback(&msg->env);
     return send_with_lists(l, BX_MSG_EXEC, stream, boxlite_Exec_fields, &pb, err);
+}
+
+int bx_msg_send_net_policy(struct bx_link *l, const struct bx_msg_net_policy *msg, struct bx_err *err)
+{
+    boxlite_NetPolicy pb = msg->pb;
+    int r = check_list(&msg->allow, "rule", err);
+
+    if (r < 0)
+        return r;
+    pb.allow = list_callback(&msg->allow);
+    return send_with_lists(l, BX_MSG_NET_POLICY, 0, boxlite_NetPolicy_fields, &pb, err);
 }
 
 /* --- short forms --- */

@@ -39,6 +39,11 @@ struct bx_msg_exec {
     struct bx_strs env;
 };
 
+struct bx_msg_net_policy {
+    boxlite_NetPolicy pb;
+    struct bx_strs allow;
+};
+
 /*
  * Decoders. `arena` receives the strings (cleared first; its maximum bounds them); the lists point into it.
  * 0, or -BX_ERPC / -BX_EINVALID with err.
@@ -49,6 +54,9 @@ int bx_msg_decode_start(const void *data, size_t len, struct bx_buf *arena, stru
                         struct bx_err *err);
 int bx_msg_decode_exec(const void *data, size_t len, struct bx_buf *arena, struct bx_msg_exec *ret,
                        struct bx_err *err);
+
+int bx_msg_decode_net_policy(const void *data, size_t len, struct bx_buf *arena, struct bx_msg_net_policy *ret,
+                             struct bx_err *err);
 
 /* All other messages, by type: `ret` is the nanopb struct of that type (boxlite_Exit for BX_MSG_EXIT,
  * ...). */
@@ -64,6 +72,7 @@ int bx_msg_send_first(struct bx_link *l, uint16_t type, const void *msg, struct 
 int bx_msg_send_hello(struct bx_link *l, const struct bx_msg_hello *msg, struct bx_err *err);
 int bx_msg_send_start(struct bx_link *l, const struct bx_msg_start *msg, struct bx_err *err);
 int bx_msg_send_exec(struct bx_link *l, uint32_t stream, const struct bx_msg_exec *msg, struct bx_err *err);
+int bx_msg_send_net_policy(struct bx_link *l, const struct bx_msg_net_policy *msg, struct bx_err *err);
 
 /* Short forms. */
 int bx_msg_send_ok(struct bx_link *l, uint32_t stream, uint32_t request);

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import json
 import os
 import signal
 import tempfile
@@ -110,6 +111,20 @@ async def test_a_paused_box_refuses_work_until_it_goes_on():
             await sh(box, "true")
         await box.resume()
         assert (await sh(box, "echo on")).stdout == "on\n"
+
+
+async def test_the_rules_of_its_network_change():
+    async with a_box() as box:
+        await box.update_network(["a.example"])  # it does not run yet
+        assert (await box.info()).network.allow_net == ["a.example"]
+        await box.start()
+        await box.update_network(["b.example", "10.0.0.0/8:80"])
+        assert (await box.info()).network.allow_net == ["b.example", "10.0.0.0/8:80"]
+        with raises(Exception, "a b"):
+            await box.update_network(["a b"])
+        await box.update_network([])
+        assert (await box.info()).network.allow_net == []
+        assert json.loads((await box.details())["network_refusals"]) == []
 
 
 async def test_options_reach_the_box():

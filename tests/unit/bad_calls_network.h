@@ -46,6 +46,19 @@ ROW(boxlite_box_network)
     STALE(boxlite_box_network(b->stale_box, &n, E));
     assert_null(n);
 }
+ROW(boxlite_box_set_allow_net)
+{
+    const char *fine[] = {"a.example"}, *wrong[] = {"a.example", "a b"}, *hole[] = {"a.example", NULL};
+
+    BAD(boxlite_box_set_allow_net(NULL, fine, 1, no_forwarder, NULL, E));
+    BAD(boxlite_box_set_allow_net(b->box, NULL, 1, no_forwarder, NULL, E));
+    BAD(boxlite_box_set_allow_net(b->box, fine, 1, NULL, NULL, E));
+    BAD(boxlite_box_set_allow_net(b->box, fine, -1, no_forwarder, NULL, E));
+    BAD(boxlite_box_set_allow_net(b->box, fine, INT32_MAX, no_forwarder, NULL, E));
+    BAD(boxlite_box_set_allow_net(b->box, wrong, 2, no_forwarder, NULL, E));
+    BAD(boxlite_box_set_allow_net(b->box, hole, 2, no_forwarder, NULL, E));
+    STALE(boxlite_box_set_allow_net(b->stale_box, fine, 1, no_forwarder, NULL, E));
+}
 ROW(boxlite_network_free)
 {
     UNUSED(b);

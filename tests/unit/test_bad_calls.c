@@ -51,6 +51,7 @@ static const struct {
     R(boxlite_box_read_file),
     R(boxlite_box_remove_file),
     R(boxlite_box_rename),
+    R(boxlite_box_set_allow_net),
     R(boxlite_box_set_detached),
     R(boxlite_box_stat),
     R(boxlite_box_wait),

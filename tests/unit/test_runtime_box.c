@@ -166,6 +166,22 @@ static void a_box_of_an_older_version_is_not_asked_to_pause(void **state)
     boxlite_info_free(b.result);
 }
 
+static void the_rules_of_a_box_of_an_older_version_stay(void **state)
+{
+    static const char *const rules[] = {"a.example"};
+    struct world *w = *state;
+    struct answer a = {0};
+    CBoxInfo *info;
+
+    assert_int_equal(boxlite_box_set_allow_net(w->box, rules, 1, on_plain, &a, NULL), Ok);
+    DRAIN_UNTIL(w->home.rt, a.done);
+    ASSERT_ANSWER(a, Unsupported);
+    assert_non_null(strstr(a.message, "older version"));
+    info = info_of(w);
+    assert_int_equal(info->network->allow_net_count, 0);
+    boxlite_free_box_info(info);
+}
+
 static void remove_needs_force_while_it_runs(void **state)
 {
     struct world *w = *state;
@@ -333,6 +349,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_paused_box_says_so_and_a_start_does_not_resume_it, world_that_pauses, world_teardown),
         W(the_mark_of_its_supervisor_is_what_tells_that_a_box_is_paused),
         W(a_box_of_an_older_version_is_not_asked_to_pause),
+        W(the_rules_of_a_box_of_an_older_version_stay),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -270,6 +270,111 @@ def test_a_box_without_a_network_has_only_loopback(home):
         assert "resolution" in box("resolve('web.example')")
 
 
+# --- rules that change ---
+
+def policy(home, name, *options):
+    return home.run("network", "policy", name, *options)
+
+
+def inspect(home, name):
+    return json.loads(home.ok("inspect", name).text)[0]["Network"]
+
+
+def talk(box, name, host):
+    """A connection that stays open under this name in the box."""
+    assert box(f"(lambda s: (s.recv(100), globals().update({{{name!r}: s}}))[0].decode())(tcp('{host}', 22))") == "hello, who is there?\n"
+
+
+def echoes(box, name):
+    return box(f"({name}.settimeout(20), {name}.sendall(b'still\\n'), {name}.recv(100).decode())[2]")
+
+
+def test_rules_change_while_the_box_runs(home):
+    with Box(home, "live", "--allow-net", "web.example", "--allow-net", "two.example") as box:
+        talk(box, "s", "web.example")
+        talk(box, "t", "two.example")
+        assert box("resolve('denied.example')") == ["0.0.0.0"]
+        assert policy(home, "live", "--allow-net", "denied.example", "--allow-net", "two.example:22").code == 0
+        assert "reset" in echoes(box, "s").lower()  # what it was made for is not allowed any more
+        assert echoes(box, "t") == "still\n"        # allowed still
+        assert box("get('http://denied.example/')").startswith("denied.example")
+        assert box("resolve('web.example')") == ["0.0.0.0"]
+        assert box("connect('198.51.100.10', 80)") == DENIED
+        assert policy(home, "live").out == b"denied.example\ntwo.example:22\n"
+        bad = policy(home, "live", "--allow-net", "web.example", "--allow-net", "a b")
+        assert bad.code == 125 and b"a b" in bad.err, bad
+        assert echoes(box, "t") == "still\n"
+        assert inspect(home, "live")["AllowNet"] == ["denied.example", "two.example:22"]
+        for pid in net_processes(home, "live"):
+            os.kill(pid, signal.SIGKILL)
+        # The new rules hold, not those of the plan that it was started with.
+        wait_for(lambda: box("get('http://denied.example/')").startswith("denied.example"), "the network is there again")
+        assert box("resolve('web.example')") == ["0.0.0.0"]
+        assert policy(home, "live", "--no-rules").code == 0
+        assert policy(home, "live").out == b""
+        assert box("get('http://198.51.100.10/')").startswith("198.51.100.10")
+        talk(box, "u", "198.51.100.10")
+        assert policy(home, "live", "--allow-net", "198.51.100.0/24:22").code == 0
+        assert echoes(box, "u") == "still\n"
+        assert policy(home, "live", "--allow-net", "web.example").code == 0
+        assert "reset" in echoes(box, "u").lower()  # made by an address: nobody has looked whom it asks for
+        assert box("udp('192.0.2.7', 7)") == "OSError No route to host"
+
+
+def test_changed_rules_hold_at_the_next_start(home):
+    home.ok("run", "-d", "--name", "next", "--allow-net", "web.example", IMAGE, "sleep", "1000")
+    fetch = ("exec", "next", "--", "python3", "-c", "import sys, urllib.request as u; print(u.urlopen('http://' + sys.argv[1], timeout=20).read())")
+    try:
+        assert policy(home, "next", "--allow-net", "other.example").code == 0
+        home.ok("stop", "next")
+        home.ok("start", "next")
+        assert b"other.example" in home.ok(*fetch, "other.example").out
+        assert home.run(*fetch, "web.example").code == 1
+        home.ok("stop", "next")
+        assert policy(home, "next", "--allow-net", "web.example").code == 0  # of one that does not run
+        home.ok("start", "next")
+        assert b"web.example" in home.ok(*fetch, "web.example").out
+        assert home.run(*fetch, "other.example").code == 1
+    finally:
+        home.run("rm", "-f", "next")
+
+
+def test_rules_of_a_box_without_a_network_do_not_change(home):
+    with Box(home, "none", "--network", "disabled") as box:
+        assert box("1") == 1
+        r = policy(home, "none", "--allow-net", "web.example")
+        assert r.code == 125 and b"disabled" in r.err, r
+        assert inspect(home, "none")["AllowNet"] == []
+    for args in ((), ("a", "b"), ("--no-rules", "--allow-net", "a.example", "x")):
+        assert home.run("network", "policy", *args).code == 2, args
+    assert policy(home, "nobody", "--no-rules").code == 125
+
+
+# --- what was refused ---
+
+def test_what_was_refused_is_shown(home):
+    with Box(home, "shown", "--allow-net", "web.example") as box:
+        for _ in range(3):
+            assert box("connect('198.51.100.12', 81)") == DENIED
+        assert box("resolve('denied.example')") == ["0.0.0.0"]
+        box("udp('192.0.2.7', 9)")
+        shown = inspect(home, "shown")
+        assert shown["Refused"] >= 5, shown
+        found = {(r["Protocol"], r["Address"], r["Port"], r["Name"], r["Reason"]): r for r in shown["Refusals"]}
+        assert found["tcp", "198.51.100.12", 81, "", "no rule allows it"]["Times"] == 3, shown
+        assert ("name", None, 0, "denied.example", "no rule allows it") in found, shown
+        assert ("udp", "192.0.2.7", 9, "", "no rule allows it") in found, shown
+        assert all(r["Time"].startswith("20") for r in shown["Refusals"]), shown
+        # The guest decides how many there are: of events there are few, and the list is short.
+        assert box("len([tcp('192.0.2.7', p, 5) for p in range(1000, 1200)])") == 200
+        shown = inspect(home, "shown")
+        assert shown["Refused"] >= 200 and len(shown["Refusals"]) == 32, shown
+        events = [json.loads(line) for line in
+                  home.ok("events", "--no-follow", "--filter", "box=shown", "--filter", "type=box.network_refused", "--format", "json").out.splitlines()]
+        assert 3 <= len(events) <= 18, events
+        assert events[0]["Message"] == "tcp to 198.51.100.12:81 was refused: no rule allows it", events
+
+
 # --- other protocols ---
 
 def test_datagrams_go_and_come(home):

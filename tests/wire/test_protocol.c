@@ -117,6 +117,14 @@ static void send_exec(struct bx_link *l)
     assert_int_equal(bx_msg_send_exec(l, STREAM, &m, NULL), 0);
 }
 
+static void send_net_policy(struct bx_link *l)
+{
+    struct bx_msg_net_policy m = { .pb = { .request = 5 } };
+
+    m.allow = STRS("a.examp\0*:443");
+    assert_int_equal(bx_msg_send_net_policy(l, &m, NULL), 0);
+}
+
 #define SENDER(fn, type, kind, ...) \
     static void fn(struct bx_link *l) \
     { \
@@ -184,6 +192,7 @@ static const struct {
     { "FILE_OP", send_file_op },
     { "CONNECT", send_connect },
     { "DIAL", send_dial },
+    { "NET_POLICY", send_net_policy },
     { "BOX_PAUSE", send_box_pause },
     { "GUEST_IDLE", send_guest_idle },
     { "received: CLOSE in parts", NULL },
@@ -204,6 +213,7 @@ static int again(struct bx_link *l, uint16_t type, uint32_t stream, const uint8_
         struct bx_msg_hello hello;
         struct bx_msg_start start;
         struct bx_msg_exec exec;
+        struct bx_msg_net_policy net_policy;
         boxlite_Error error;
         boxlite_Exit exit;
         boxlite_FileOp file_op;
@@ -221,6 +231,10 @@ static int again(struct bx_link *l, uint16_t type, uint32_t stream, const uint8_
     if (type == BX_MSG_EXEC) {
         r = bx_msg_decode_exec(p, n, &arena, &m.exec, err);
         return r < 0 ? r : bx_msg_send_exec(l->ud, stream, &m.exec, err);
+    }
+    if (type == BX_MSG_NET_POLICY) {
+        r = bx_msg_decode_net_policy(p, n, &arena, &m.net_policy, err);
+        return r < 0 ? r : bx_msg_send_net_policy(l->ud, &m.net_policy, err);
     }
     r = bx_msg_decode(type, p, n, &m, err);
     return r < 0 ? r : bx_msg_send(l->ud, type, stream, &m, err);

@@ -123,7 +123,8 @@ class Event(Record):
     """What has happened in a home, whichever program did it. Strings that say nothing are "".
 
     type: box.created, box.started, box.stopped, box.failed, box.removed, box.paused, box.resumed, box.health (health: starting, healthy or
-    unhealthy), box.oom (a command was killed for want of memory: execution_id), exec.started, exec.ended, image.pulled, image.loaded,
+    unhealthy), box.oom (a command was killed for want of memory: execution_id),
+    box.network_refused (message), exec.started, exec.ended, image.pulled, image.loaded,
     image.imported, image.tagged, image.removed, events.current (all that was kept was told), events.lost (some were not read in time and are
     gone). Others may be added. time: unix time, seconds. program: first word of a command. exit_code: of the command, or of the box's main
     process, or None.

@@ -122,6 +122,11 @@ class Box:
         code: int = await self._pump.post(self._native.wait)
         return code
 
+    async def update_network(self, allow_net: Sequence[str]) -> None:
+        """These rules hold from now on, in place of all it had, and at its later starts; none: everything but what is guarded. Then
+        connections that they do not allow are closed. RuntimeError "invalid state: ..." when its network is disabled. Extension."""
+        await self._pump.post(self._native.set_allow_net, check.texts("allow_net", allow_net))
+
     async def processes(self) -> List[ProcessInfo]:
         """Its processes, by number. RuntimeError "invalid state: ..." when it does not run. Extension."""
         return [ProcessInfo._of(p) for p in await self._pump.post(self._native.processes)]

@@ -278,6 +278,10 @@ class SyncBox:
     def wait(self) -> int:
         return run(self._box.wait())
 
+    def update_network(self, allow_net: Sequence[str]) -> None:
+        """As Box.update_network."""
+        run(self._box.update_network(allow_net))
+
     def processes(self) -> List[ProcessInfo]:
         return run(self._box.processes())
 

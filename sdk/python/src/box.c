@@ -389,6 +389,23 @@ static PyObject *box_cancel_logs(PyObject *self, PyObject *number)
     Py_RETURN_NONE;
 }
 
+static PyObject *box_set_allow_net(PyObject *self, PyObject *args)
+{
+    struct box *b = (struct box *)self;
+    CBoxliteError e = {Ok, NULL};
+    PyObject *done, *list, *posted = NULL;
+    struct strings rules = {0};
+    struct call *c;
+
+    if (!PyArg_ParseTuple(args, "OO:set_allow_net", &done, &list) || !bxpy_strings(list, "allow_net", &rules))
+        return NULL;
+    c = bxpy_call_new(b->runtime, done);
+    if (c)
+        posted = bxpy_posted(c, boxlite_box_set_allow_net(b->handle, rules.items, rules.count, bxpy_on_plain, c, &e), &e);
+    bxpy_strings_done(&rules);
+    return posted;
+}
+
 static PyObject *box_tunnel(PyObject *self, PyObject *args)
 {
     struct box *b = (struct box *)self;
@@ -411,6 +428,7 @@ PyTypeObject *bxpy_make_box_type(void)
         {"details", box_details, METH_O, "details(done)"},
         {"metrics", box_metrics, METH_O, "metrics(done)"},
         {"processes", box_processes, METH_O, "processes(done)"},
+        {"set_allow_net", box_set_allow_net, METH_VARARGS, "set_allow_net(done, rules)"},
         {"wait", box_wait, METH_O, "wait(done)"},
         {"logs", box_logs, METH_VARARGS,
          "logs(done, piece, tail, since_ms, follow, console): a number for cancel_logs"},
