@@ -28,9 +28,10 @@ ZONE = {
     "other.example": ["198.51.100.12"], "a.wild.example": ["198.51.100.10"], "rebind.example": ["127.0.0.1"],
     "metadata.example": ["169.254.169.254"], "private.example": ["10.77.0.2"], "mixed.example": ["127.0.0.1", "198.51.100.10"],
     "deaf.example": ["198.51.100.99"], "denied.example": ["198.51.100.12"],
+    "turn.example": ["198.51.100.10"],  # the first time; then the address of the cloud's metadata
 }
 WORLD = ["198.51.100.%d" % n for n in (10, 11, 12, 53, 54, 99)] + ["192.0.2.7", "169.254.169.254", "100.100.100.200"]
-BIG = 64 * 1024 * 1024
+BIG = int(os.environ.get("BOXLITE_TEST_DOWNLOAD_MB", "64")) * 1024 * 1024
 
 
 def enter(file):
@@ -98,6 +99,20 @@ class Reverse(socketserver.StreamRequestHandler):
         self.wfile.write(data[::-1])
 
 
+class Farewell(socketserver.BaseRequestHandler):
+    """Says how much the one before has sent, ends its own direction, and then reads to the end."""
+
+    before = 0
+
+    def handle(self):
+        self.request.sendall(b"%d" % Farewell.before)
+        self.request.shutdown(socket.SHUT_WR)
+        got = 0
+        while data := self.request.recv(65536):
+            got += len(data)
+        Farewell.before = got
+
+
 class Talker(socketserver.BaseRequestHandler):
     """Speaks first, as SSH and mail servers do; then echoes."""
 
@@ -126,6 +141,8 @@ class Names(socketserver.BaseRequestHandler):
         if name == "silent.example":
             return
         found = ZONE.get(name)
+        if name == "turn.example" and Names.asked.count(name) > 1:
+            found = ["169.254.169.254"]
         answers = b""
         count = 0
         if found and kind == 1:
@@ -179,7 +196,8 @@ def serve(folder):
     servers = [Datagrams((ip, 53), Names) for ip in (DNS, OTHER_DNS)] + [Datagrams((ip, 7), Echo) for ip in ("192.0.2.7", "198.51.100.10")]
     for ip in ("198.51.100.10", "198.51.100.12", "192.0.2.7", "169.254.169.254", "100.100.100.200", "10.77.0.2"):
         servers.append(Threads((ip, 80), Web))
-    servers += [Threads(("198.51.100.10", 8080), Web), Threads(("198.51.100.10", 9), Reverse), Threads(("198.51.100.10", 22), Talker)]
+    servers += [Threads(("198.51.100.10", 8080), Web), Threads(("198.51.100.10", 9), Reverse), Threads(("198.51.100.10", 22), Talker),
+                Threads(("198.51.100.10", 10), Farewell)]
     secure = Threads(("198.51.100.11", 443), Web)
     secure.socket = tls_context(folder).wrap_socket(secure.socket, server_side=True, do_handshake_on_connect=False)
     servers.append(secure)

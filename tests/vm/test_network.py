@@ -98,6 +98,42 @@ def many(n, at_once):
             s.close()
         done += len(socks)
     return done
+def farewell(n):
+    s = socket.create_connection(("198.51.100.10", 10), 10)
+    said = b""
+    while True:
+        d = s.recv(100)
+        if not d: break
+        said += d
+    s.sendall(b"x" * n); s.shutdown(socket.SHUT_WR)
+    return int(said)
+def udp6(addr):
+    s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    try: s.connect((addr, 7)); s.send(b"x"); return "sent"
+    except OSError as e: return os.strerror(e.errno)
+def raw_udp(addr, port):
+    u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.bind(("0.0.0.0", 0)); u.settimeout(2)
+    segment = u.getsockname()[1].to_bytes(2, "big") + port.to_bytes(2, "big") + (11).to_bytes(2, "big") + b"\0\0" + b"raw"
+    try:
+        s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP)
+        s.sendto(segment, (addr, 0)); return u.recv(100).decode()
+    except OSError as e: return type(e).__name__
+def frames(mac=b"\xff" * 6):
+    try:
+        s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); s.bind(("eth0", 0x800))
+        return s.send(mac * 2 + b"\x08\x00" + bytes(46)) and "sent"
+    except OSError as e: return type(e).__name__
+def established():
+    return [l for l in open("/proc/net/tcp").read().splitlines()[1:] if l.split()[3] == "01"]
+def flood(seconds):
+    end = time.monotonic() + seconds; sent = 0
+    u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.setblocking(False)
+    while time.monotonic() < end:
+        for i in range(100):
+            try: u.sendto(b"x" * 1000, ("198.51.100.10", 9 + i)); sent += 1
+            except OSError: pass
+        s = socket.socket(); s.setblocking(False); s.connect_ex(("169.254.169.254", 80)); s.close()
+    return sent
 def ping(addr):
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP); s.settimeout(2)
     try:
@@ -164,7 +200,8 @@ def test_without_rules_a_box_reaches_the_world_and_not_what_is_guarded(home):
         assert box("connect('192.168.127.254', 80)") == DENIED
         assert box("connect('127.0.0.1', 80)") == REFUSED  # the box's own
         assert box("connect('::1', 80)").startswith("ConnectionRefused")
-        assert "unreachable" in box("connect('2001:db8::1', 80)")
+        assert box("connect('2001:db8::1', 80)") == "OSError Network is unreachable"  # at once: no IPv6
+        assert box("udp6('2001:db8::1')") == "Network is unreachable"
         log = box.log()
         assert "tcp to 169.254.169.254:80 was refused: link-local, cloud metadata" in log, log
 
@@ -175,6 +212,16 @@ def test_a_name_never_leads_to_a_guarded_address(home):
         assert box("resolve('metadata.example')") == ["0.0.0.0"]
         assert box("resolve('private.example')") == ["0.0.0.0"]
         assert box("resolve('mixed.example')") == ["198.51.100.10"]
+
+
+def test_a_name_that_turns_to_a_guarded_address_is_not_followed(home):
+    with Box(home, "turns", "--allow-net", "turn.example") as box:
+        assert box("resolve('turn.example')") == ["198.51.100.10"]
+        assert box("connect('198.51.100.10', 80)") == "connected"
+        # Its address of then is dialled only as long as the name leads there.
+        wait_for(lambda: box("connect('198.51.100.10', 80)") == DENIED, "its time to live is over", 30)
+        assert box("resolve('turn.example')") == ["0.0.0.0"]
+        assert box("connect('169.254.169.254', 80)") == DENIED
 
 
 # --- names ---
@@ -391,18 +438,79 @@ def test_only_the_gateway_answers_a_ping(home):
         assert box("ping('169.254.169.254')") != "answer"
 
 
+def test_raw_packets_are_judged_as_all_are(home):
+    with Box(home, "raw", "--allow-net", "192.0.2.0/24") as box:
+        assert box("udp('192.0.2.7', 7, b'abc')") == "echo abc"
+        assert not box("raw_udp('198.51.100.10', 7)").startswith("echo")
+        box("frames()")  # as many as it wants
+        assert box("udp('192.0.2.7', 7, b'abc')") == "echo abc"
+
+
+def test_boxes_do_not_reach_each_other(home):
+    port = free_port()
+    with Box(home, "one", "-p", f"0.0.0.0:{port}:8000") as one, Box(home, "two") as two:
+        one("globals().update(l=socket.create_server(('0.0.0.0', 8000)))")
+        with socket.create_connection(("127.0.0.1", port), 10):
+            assert one("(l.accept() and 1)") == 1
+        for addr, p in (("192.168.127.2", 8000), ("192.168.127.3", 8000), ("127.0.0.1", 8000)):
+            assert two(f"connect('{addr}', {p})") == REFUSED, addr  # its own address, and nobody's
+        for addr in ("192.168.127.254", "203.0.113.1", "10.77.0.1"):
+            assert two(f"connect('{addr}', {port})") == DENIED, addr
+
+
+def test_a_box_starts_without_connections(home):
+    with Box(home, "before") as before:
+        talk(before, "s", "198.51.100.10")
+        assert before("established()") != []
+        with Box(home, "fresh") as fresh:
+            assert fresh("established()") == []
+
+
 # --- much, and ends ---
+
+def memory(pids):
+    """Resident KiB of these processes that is their own, together."""
+    total = 0
+    for pid in pids:
+        with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as f:
+            total += sum(int(line.split()[1]) for line in f if line.startswith(("Private_Dirty:", "Private_Clean:")))
+    return total
+
+
+def test_a_flood_harms_neither_the_box_nor_its_neighbour(home):
+    with Box(home, "flood") as box, Box(home, "next") as neighbour:
+        began = threading.Thread(target=lambda: box("flood(5)"))
+        began.start()
+        while began.is_alive():
+            assert home.ok("exec", "flood", "--", "echo", "here").out == b"here\n"
+            assert neighbour("get('http://web.example/')").startswith("web.example")
+        began.join()
+        wait_for(lambda: box("get('http://198.51.100.12/')").startswith("198.51.100.12"), "its own connections go on")
+        assert memory(net_processes(home, "flood")) < 64 * 1024
+
+
 
 def test_each_direction_ends_by_itself(home):
     with Box(home, "half") as box:
         answer = box("reverse(1)")
         assert answer is True, answer
         assert box("reverse(3000000)") is True
+        box("farewell(2000000)")  # the server ends first, and reads on
+        wait_for(lambda: box("farewell(2000000)") == 2000000, "all of it has come")
 
 
 def test_a_large_download_is_whole(home):
     with Box(home, "big") as box:
-        assert box("big()") == world.big_digest()
+        assert box("get('http://web.example/')").startswith("web.example")
+        pids = net_processes(home, "big")
+        idle, most, answer = memory(pids), [0], []
+        reader = threading.Thread(target=lambda: answer.append(box("big()")))
+        reader.start()
+        while reader.is_alive():
+            most.append(memory(pids))
+            reader.join(0.2)
+        assert answer == [world.big_digest()]
+        assert max(most) < idle + 16 * 1024, (idle, most)  # KiB: what is under way, not what there is
 
 
 def test_a_thousand_connections_and_two_hundred_at_once(home):
