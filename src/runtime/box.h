@@ -23,6 +23,7 @@
 #ifndef BX_RUNTIME_BOX_H
 #define BX_RUNTIME_BOX_H
 
+#include "runtime/job.h"
 #include "runtime/options.h"
 #include "runtime/runtime.h"
 #include "runtime/state.h"
@@ -135,6 +136,14 @@ void bx_box_main_started(struct bx_box *b, const struct bx_err *err);
 
 /* Connects to the box of a shim that runs. Phase CONNECTING. */
 int bx_box_connect(struct bx_box *b, int64_t deadline, struct bx_err *err);
+/* A descriptor that is connected to its shim. */
+int bx_box_dial(struct bx_box *b, struct bx_err *err);
+/*
+ * A shim holds "lock", and bx_box_dial failed with err since nobody listens: it was started a moment ago by a program that
+ * has been killed since, or it is ending. Calls fn (a bx_lock_fn), which looks again, when the lock is free or a little
+ * later, for there is no event for both. NULL when that is no reason to, or was tried often enough.
+ */
+struct bx_lock_wait *bx_box_look_again(struct bx_box *b, unsigned *times, bx_lock_fn *fn, void *ud, struct bx_err *err);
 /* Corrects a row that says the box runs while its shim does not; true when the row was changed or removed. */
 bool bx_repair_row(struct CBoxliteRuntime *rt, struct bx_box_row *row);
 unsigned bx_repair_all(struct CBoxliteRuntime *rt); /* how many */

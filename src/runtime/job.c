@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -379,6 +380,19 @@ static void lock_on_late(struct bx_source *s, void *ud)
     lock_answer(w, -1, &err);
 }
 
+/* Names the lock as a person finds it. */
+static void fail_at(struct bx_err *err, int why, int dirfd, const char *name)
+{
+    char link[64], dir[PATH_MAX] = "?";
+    ssize_t n;
+
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", dirfd);
+    n = readlink(link, dir, sizeof(dir) - 1);
+    if (n > 0)
+        dir[n] = '\0';
+    bx_fail(err, BX_ESTORAGE, why, "lock %s/%s", dir, name);
+}
+
 struct bx_lock_wait *bx_lock_wait(struct CBoxliteRuntime *rt, int dirfd, const char *name, int64_t deadline,
                                   bx_lock_fn *fn, void *ud, struct bx_err *err)
 {
@@ -407,7 +421,7 @@ struct bx_lock_wait *bx_lock_wait(struct CBoxliteRuntime *rt, int dirfd, const c
         bx_timer_set(w->deadline, deadline);
     return w;
 fail:
-    bx_fail(err, BX_ESTORAGE, errno, "lock %s", name);
+    fail_at(err, errno, dirfd, name);
     bx_lock_wait_free(w);
     return NULL;
 }

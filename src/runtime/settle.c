@@ -24,6 +24,10 @@
 /* A shim that has closed its link has nothing left to do but to exit. */
 #define SHIM_END_DEADLINE (5 * BX_SEC)
 #define CONNECT_DEADLINE  (10 * BX_SEC)
+/* Of a shim that nobody reaches: after 10, 20, 40 ms and so on, 18 s in all. */
+#define LOOK_AGAIN     (10 * BX_MSEC)
+#define LOOK_SHIFT_MAX 7u
+#define LOOKS_MAX      20
 /* What is left in tmp by a program that died; younger things may be just being made. */
 #define TMP_AGE_S 600
 
@@ -32,6 +36,7 @@ struct bx_settle {
     int start_fd, lock_fd;
     struct bx_lock_wait *wait;
     bool after_loss, killed;
+    unsigned looks; /* how often nobody listened */
 };
 
 int bx_settle_row(struct CBoxliteRuntime *rt, struct bx_box_row *row, int dir_fd, struct bx_err *err)
@@ -175,16 +180,28 @@ unsigned bx_clean_tmp(struct CBoxliteRuntime *rt)
 
 /* ---- a box of this runtime ---- */
 
-int bx_box_connect(struct bx_box *b, int64_t deadline, struct bx_err *err)
+int bx_box_dial(struct bx_box *b, struct bx_err *err)
 {
     int dir_fd = bx_box_dir(b, err), fd;
 
     if (dir_fd < 0)
         return dir_fd;
     fd = bx_unix_connect(dir_fd, "box.sock");
-    if (fd < 0)
-        return bx_fail(err, BX_EPORTAL, -fd, "connect to box %s", b->id);
-    return bx_conn_open(b, fd, false, deadline, err);
+    return fd < 0 ? bx_fail(err, BX_EPORTAL, -fd, "connect to box %s", b->id) : fd;
+}
+
+int bx_box_connect(struct bx_box *b, int64_t deadline, struct bx_err *err)
+{
+    int fd = bx_box_dial(b, err);
+
+    return fd < 0 ? fd : bx_conn_open(b, fd, false, deadline, err);
+}
+
+struct bx_lock_wait *bx_box_look_again(struct bx_box *b, unsigned *times, bx_lock_fn *fn, void *ud, struct bx_err *err)
+{
+    if ((err->sys_errno != ENOENT && err->sys_errno != ECONNREFUSED) || *times == LOOKS_MAX)
+        return NULL;
+    return bx_lock_wait(b->rt, b->dir_fd, "lock", bx_now() + (LOOK_AGAIN << BX_MIN((*times)++, LOOK_SHIFT_MAX)), fn, ud, err);
 }
 
 void bx_settle_free(struct bx_settle *s)
@@ -299,6 +316,21 @@ static bool another_run(struct bx_box *b)
     return other;
 }
 
+static int settle_look(struct bx_settle *s, struct bx_err *err);
+
+static void settle_look_again(void *ud, int fd, const struct bx_err *err)
+{
+    struct bx_settle *s = ud;
+    struct bx_box *b = s->box;
+    struct bx_err why = BX_ERR_INIT;
+
+    (void)err;
+    s->wait = NULL;
+    bx_close(fd);
+    if (settle_look(s, &why) < 0)
+        bx_box_is_down(b, &why);
+}
+
 /* start.lock is ours: nobody starts it. Does it run? */
 static int settle_look(struct bx_settle *s, struct bx_err *err)
 {
@@ -315,7 +347,7 @@ static int settle_look(struct bx_settle *s, struct bx_err *err)
         return 0;
     }
     if (fd != -EWOULDBLOCK)
-        return bx_fail(err, BX_ESTORAGE, -fd, "lock box %s", b->id);
+        return bx_fail(err, BX_ESTORAGE, -fd, "lock %s/boxes/%s", b->rt->home, b->id);
     if (s->after_loss && another_run(b)) {
         s->after_loss = false;
         if (!b->remove) { /* ours has ended, and was settled by who started the next */
@@ -328,9 +360,12 @@ static int settle_look(struct bx_settle *s, struct bx_err *err)
             bx_lock_wait(b->rt, b->dir_fd, "lock", bx_now() + SHIM_END_DEADLINE, settle_on_lock, s, err);
         return s->wait ? 0 : -err->code;
     }
+    fd = bx_box_dial(b, err);
+    if (fd < 0 && (s->wait = bx_box_look_again(b, &s->looks, settle_look_again, s, err)))
+        return 0;
     b->settle = NULL;
     bx_settle_free(s);
-    r = bx_box_connect(b, bx_now() + CONNECT_DEADLINE, err);
+    r = fd < 0 ? fd : bx_conn_open(b, fd, false, bx_now() + CONNECT_DEADLINE, err);
     if (r < 0)
         b->phase = BX_PHASE_IDLE;
     return r;
@@ -378,7 +413,7 @@ int bx_settle_start(struct bx_box *b, bool after_loss, struct bx_err *err)
         settle_finish(s);
         return 0;
     } else {
-        r = bx_fail(err, BX_ESTORAGE, -r, "lock box %s", b->id);
+        r = bx_fail(err, BX_ESTORAGE, -r, "lock %s/boxes/%s", b->rt->home, b->id);
     }
     if (r < 0 && b->settle) {
         bx_settle_free(b->settle);

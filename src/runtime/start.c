@@ -61,6 +61,7 @@ struct bx_start {
     struct bx_rootfs *rootfs;
     bool pulled;
     struct bx_job *template_job;
+    unsigned looks; /* how often its shim was there and did not listen */
     int64_t number;
     char *disk; /* file name under disks/ */
     uint64_t base_size;
@@ -116,6 +117,21 @@ void bx_start_explicit(struct bx_box *b)
 
 /* ---- LOCK ---- */
 
+static int look(struct bx_start *s, struct bx_err *err);
+
+static void look_again(void *ud, int fd, const struct bx_err *err)
+{
+    struct bx_start *s = ud;
+    struct bx_box *b = s->box;
+    struct bx_err why = BX_ERR_INIT;
+
+    (void)err;
+    s->wait = NULL;
+    bx_close(fd);
+    if (look(s, &why) < 0)
+        bx_box_start_failed(b, &why);
+}
+
 /* The lock is ours. Does its shim live, or is it to be started? */
 static int look(struct bx_start *s, struct bx_err *err)
 {
@@ -133,12 +149,15 @@ static int look(struct bx_start *s, struct bx_err *err)
     fd = bx_lock_try(b->dir_fd, "lock");
     if (fd == -EWOULDBLOCK) {
         bx_box_row_done(&row);
+        fd = bx_box_dial(b, err);
+        if (fd < 0 && (s->wait = bx_box_look_again(b, &s->looks, look_again, s, err)))
+            return 0;
         bx_start_free(s);
         b->start = NULL;
-        return bx_box_connect(b, bx_now() + CONNECT_DEADLINE, err);
+        return fd < 0 ? fd : bx_conn_open(b, fd, false, bx_now() + CONNECT_DEADLINE, err);
     }
     if (fd < 0)
-        r = bx_fail(err, BX_ESTORAGE, -fd, "lock box %s", b->id);
+        r = bx_fail(err, BX_ESTORAGE, -fd, "lock %s/boxes/%s", b->rt->home, b->id);
     else
         r = bx_settle_row(b->rt, &row, b->dir_fd, err);
     bx_close(fd);
