@@ -27,6 +27,7 @@
 #define ENTRIES_MAX  40000
 #define DEPTH_MAX    16
 #define FILE_MAX     (64ull << 20)
+#define CHUNK        (128 << 10) /* of more the kernel reads the beginning only (force_page_cache_ra) */
 
 struct warming {
     uint64_t bytes_left;
@@ -48,7 +49,8 @@ static void warm_file(struct warming *w, int dir, const char *name)
     if ((uint64_t)st.st_size > FILE_MAX || (uint64_t)st.st_size > w->bytes_left)
         return;
     w->bytes_left -= (uint64_t)st.st_size;
-    (void)readahead(fd, 0, (size_t)st.st_size);
+    for (off_t at = 0; at < st.st_size; at += CHUNK)
+        (void)readahead(fd, at, CHUNK);
 }
 
 static void warm_dir(struct warming *w, int parent, const char *name, unsigned depth)

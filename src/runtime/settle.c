@@ -106,11 +106,17 @@ static bool row_removes_on_stop(const struct bx_box_row *row)
     return bx_options_from_json(row->options, &o, NULL) == 0 && bx_options_remove_on_stop(o);
 }
 
-bool bx_repair_row(struct CBoxliteRuntime *rt, struct bx_box_row *row)
+static bool has_ended(const struct bx_box_row *row)
+{
+    return row->state == BX_BOX_STOPPED || row->state == BX_BOX_FAILED;
+}
+
+/* ended: also one that has ended and was to go with that: its program was killed between the two. */
+static bool repair_row(struct CBoxliteRuntime *rt, struct bx_box_row *row, bool ended)
 {
     bx_cleanup_close int dir_fd = -1, start_fd = -1, lock_fd = -1;
 
-    if (!bx_state_active(row->state))
+    if (!bx_state_active(row->state) && !(ended && has_ended(row) && row_removes_on_stop(row)))
         return false;
     dir_fd = openat(rt->boxes_fd, row->id, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir_fd >= 0) {
@@ -130,6 +136,11 @@ bool bx_repair_row(struct CBoxliteRuntime *rt, struct bx_box_row *row)
     return true;
 }
 
+bool bx_repair_row(struct CBoxliteRuntime *rt, struct bx_box_row *row)
+{
+    return repair_row(rt, row, false);
+}
+
 unsigned bx_repair_all(struct CBoxliteRuntime *rt)
 {
     struct bx_box_row *rows = NULL;
@@ -139,7 +150,7 @@ unsigned bx_repair_all(struct CBoxliteRuntime *rt)
     if (bx_store_box_list(rt->store, &rows, &n, NULL) < 0)
         return 0; /* what is wrong with the store, the next call tells */
     for (i = 0; i < n; i++)
-        repaired += bx_repair_row(rt, &rows[i]);
+        repaired += repair_row(rt, &rows[i], true);
     bx_box_rows_free(rows, n);
     return repaired;
 }

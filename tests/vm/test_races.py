@@ -75,6 +75,17 @@ def test_who_stops_and_who_removes_one_box_at_once_both_end(home):
     consistent(home)
 
 
+def test_a_box_whose_program_was_killed_between_its_end_and_its_removal_goes(home):
+    home.ok("run", "--name", "one", IMAGE, "true")
+    home.ok("create", "--name", "other", IMAGE)
+    with sqlite3.connect(os.path.join(home.path, "db", "boxlite.db")) as db:
+        changed = "UPDATE box SET options = json_set(options, '$.auto_remove', json('true'), '$.auto_delete', 1)"
+        assert db.execute(changed).rowcount == 2
+    assert [b["Names"] for b in home.boxes()] == ["other"], home.boxes()  # it was never started
+    home.ok("rm", "other")
+    consistent(home)
+
+
 def read_only(home):
     """A home of the same path, which nobody may write."""
     script = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
