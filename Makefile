@@ -33,6 +33,7 @@ test: all  ## unit, wire, jail and VM suites, the rules of the house, the fuzzer
 bench: all $(BUILD)/image/index.json  ## measure, beside other ways to run a command; table and build/bench.json
 	@ninja -C $(BUILD) --quiet bxbench tests/images/walk
 	@python3 bench/bench.py --build $(BUILD) --image $(BUILD)/image
+	@LD_LIBRARY_PATH=$(abspath $(BUILD)) /usr/bin/python3 bench/life.py --build $(BUILD)
 
 soak: all  ## for long: processes killed at 500 random moments, of boxes and of images, and an image of 5 GB (30 GB of disk)
 	@BOXLITE_TEST_KILL_ROUNDS=500 BOXLITE_TEST_IMAGE_GB=5 meson test -C $(BUILD) -t 5 --print-errorlogs soak images-kills images-large

@@ -20,7 +20,7 @@ from hashlib import sha256
 sys.path[:0] = [os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", d) for d in ("lib", "images")]
 import boxtest
 from boxtest import wait_for
-from storelib import born, family, is_alive, pause
+from storelib import born, family, grow_old, is_alive, pause
 
 IMAGE = "busybox:test"
 SEED = int(os.environ.get("BOXLITE_TEST_SEED", random.SystemRandom().randrange(1 << 32)))
@@ -112,6 +112,7 @@ class Soak:
                 home.ok("rm", box["ID"])
         wait_for(lambda: {b["Names"] for b in home.boxes()} == {"keep"}, f"only keep: {home.boxes()}")
         home.wait_no_processes()
+        grow_old(home)
         report = json.loads(home.ok("doctor", "--repair", "--format", "json").text)
         assert report["Problems"] == 0, report
         assert home.leftovers() == [], home.leftovers()
