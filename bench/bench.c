@@ -507,6 +507,10 @@ static void measure_pairs(CBoxHandle *const boxes[2], const char *const *argv, c
         snprintf(name, sizeof(name), "%s, %s", what, k ? "maximum" : "development");
         print_samples(name, v[k], n);
     }
+    for (int i = 0; i < n; i++)
+        v[1][i] /= v[0][i];
+    snprintf(name, sizeof(name), "%s, maximum / development", what);
+    print_samples(name, v[1], n);
 }
 
 static void measure_walls(const char *image, int n)
