@@ -8,7 +8,7 @@ MESON_FLAGS ?=
 # Recipes that several programs of ninja would fight over stay with ninja; make itself runs in order.
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all help setup run image python test bench soak fuzz lint install clean
+.PHONY: all help setup run image python wheel test bench soak fuzz lint install clean
 .DEFAULT_GOAL := all
 
 all: $(BUILD)/build.ninja  ## build everything: build/boxlite, its companions, the guest's kernel and initramfs
@@ -43,6 +43,10 @@ fuzz:  ## run each fuzzer with libFuzzer, FUZZ_SECONDS each (60)
 	@tools/fuzz $(BUILD)/fuzz $(FUZZ_SECONDS)
 
 python: all  ## the Python package, for PYTHONPATH: build/python
+
+wheel: all  ## the package as one file for `pip install`, with everything but QEMU: build/wheel/
+	@ninja -C $(BUILD) --quiet wheel
+	@ls -l $(BUILD)/wheel/*.whl
 
 lint:  ## clang-tidy, cppcheck, codespell
 	@tools/lint $(BUILD)/lint

@@ -21,6 +21,13 @@ static const char *const layer_names[] = {
 };
 _Static_assert(BX_ARRAY_SIZE(layer_names) == BX_JAIL_LAYERS, "a layer has no name");
 
+char *bx_jail_plan_origin(const char *program)
+{
+    const char *slash = strrchr(program, '/');
+
+    return bx_strf("LD_ORIGIN_PATH=%.*s", slash ? (int)(slash - program) : 0, program);
+}
+
 const char *bx_jail_layer_name(unsigned layer)
 {
     if (layer == 0 || (layer & (layer - 1)) || layer >= 1u << BX_JAIL_LAYERS)

@@ -115,6 +115,12 @@ void bx_jail_plan_identity(struct bx_jail_plan *plan, uid_t uid, gid_t gid);
 struct bx_err;
 int bx_jail_plan_check(const struct bx_jail_plan *plan, struct bx_err *err);
 
+/*
+ * LD_ORIGIN_PATH=..., for the environment of a program that is to run in a root without /proc: there the loader cannot find out by
+ * itself what $ORIGIN is, by which a program finds the libraries that it brings along. For the caller to free; NULL: no memory.
+ */
+char *bx_jail_plan_origin(const char *program);
+
 /* "root", "net_ns", ...; NULL for none. */
 const char *bx_jail_layer_name(unsigned layer);
 

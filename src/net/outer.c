@@ -191,7 +191,8 @@ static int spawn(struct outer *o, bool bare, struct bx_err *err)
     char *const argv[] = {o->self, (char *)(o->again ? "--jailed-again" : "--jailed"), NULL};
     const char *libraries = getenv("LD_LIBRARY_PATH");
     bx_cleanup_free char *library_path = libraries ? bx_strf("LD_LIBRARY_PATH=%s", libraries) : NULL;
-    char *const envp[] = {library_path, NULL};
+    bx_cleanup_free char *origin = bx_jail_plan_origin(o->self);
+    char *const envp[] = {origin, library_path, NULL};
     const unsigned spaces = BX_JAIL_PID_NS | BX_JAIL_ROOT | BX_JAIL_IPC_NS | BX_JAIL_UTS_NS;
     const struct bx_jail_rlimit limits[] = {
         {RLIMIT_NOFILE, DESCRIPTORS}, {RLIMIT_MEMLOCK, 0}, {RLIMIT_FSIZE, FILE_SIZE},
@@ -209,6 +210,8 @@ static int spawn(struct outer *o, bool bare, struct bx_err *err)
         .seccomp = BX_SECCOMP_NET, .init = true, .hostname = "net", .path = o->self, .argv = argv, .envp = envp,
     };
 
+    if (!origin)
+        return bx_fail(err, BX_EINTERNAL, ENOMEM, "boxlite-net");
     mounts[jail.n_mounts++] = (struct bx_jail_mount){.kind = BX_JAIL_BIND, .source = o->self, .exec = true};
     for (size_t i = 0; i < o->n_libraries; i++)
         mounts[jail.n_mounts++] = (struct bx_jail_mount){.kind = BX_JAIL_BIND, .source = o->libraries[i], .exec = true};

@@ -156,7 +156,8 @@ static int spawn(struct confine *c, bool bare, struct bx_jail_child *child, stru
     const char *libraries = getenv("LD_LIBRARY_PATH");
     bx_cleanup_free char *library_path = libraries ? bx_strf("LD_LIBRARY_PATH=%s", libraries) : NULL;
     char *const argv[] = {c->self, (char *)"--jailed", (char *)(bare ? BX_PULL_BARE : BX_PULL_IN_ROOT), NULL};
-    char *const envp[] = {library_path, NULL};
+    bx_cleanup_free char *origin = bx_jail_plan_origin(c->self);
+    char *const envp[] = {origin, library_path, NULL};
     const unsigned spaces = BX_JAIL_PID_NS | BX_JAIL_ROOT | BX_JAIL_IPC_NS | BX_JAIL_UTS_NS;
     const struct bx_jail_rlimit limits[] = {
         {RLIMIT_NOFILE, DESCRIPTORS},
@@ -184,6 +185,8 @@ static int spawn(struct confine *c, bool bare, struct bx_jail_child *child, stru
         .envp = envp,
     };
 
+    if (!origin)
+        return bx_fail(err, BX_EINTERNAL, ENOMEM, "boxlite-pull");
     add_fd(fds, &jail.n_fds, c->plan_fd, BX_PULL_PLAN_FD);
     add_fd(fds, &jail.n_fds, c->plan->status_fd, BX_PULL_STATUS_FD);
     if (bare)
