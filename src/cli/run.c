@@ -116,7 +116,10 @@ static CBoxliteOptions *make_options(const struct run_opts *o, int argc, char **
     boxlite_options_set_tty(options, o->process.tty);
     boxlite_options_set_stdin_open(options, o->process.interactive);
     boxlite_options_set_detach(options, o->process.detach);
-    boxlite_options_set_auto_delete_interval(options, 0);
+    if (o->rm) /* whoever looks next removes it, should this program be killed */
+        boxlite_options_set_auto_remove(options, 1);
+    else
+        boxlite_options_set_auto_delete_interval(options, 0);
     return options;
 }
 
@@ -129,8 +132,11 @@ static void remove_box(void *ud)
 {
     struct removal *r = ud;
     struct bx_call call = BX_CALL_INIT;
-    if (!bx_call_wait(r->rt, &call, boxlite_remove(r->rt, r->id, 1, bx_call_plain, &call, &call.error)))
+    if (!bx_call_wait(r->rt, &call, boxlite_remove(r->rt, r->id, 1, bx_call_plain, &call, &call.error)) &&
+        call.error.code != NotFound) /* it went with its end */
         bx_cli_fail(&call.error, NULL);
+    else
+        boxlite_error_free(&call.error);
 }
 
 /* Waits until the machine of a box whose main process has ended is down and its disk written. */

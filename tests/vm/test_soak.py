@@ -52,7 +52,7 @@ class Soak:
             f.write(self.chance.randbytes(3 << 20))
         home.ok("create", "--name", "keep", "--cap-add", "ALL", IMAGE, "sleep", "1000000")
         home.ok("start", "keep")
-        home.ok("exec", "keep", "--", "mkdir", "/data")
+        home.ok("exec", "keep", "--", "sh", "-c", "mkdir /data; sync")
 
     def status(self, name):
         return next((b["Status"] for b in self.home.boxes() if b["Names"] == name), None)
