@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The package's types: consistent to mypy --strict, the stubs true of what is there at run time, and a user's program is judged by them."""
+import glob
 import os
 import shutil
 import subprocess
@@ -23,6 +24,11 @@ def mypy(*argv):
 
 def test_the_package_is_typed_strictly():
     done = mypy("mypy", "--strict", "--python-version", "3.9", "-p", "boxlite")
+    assert done.code == 0, done
+
+
+def test_the_examples_are_typed_strictly():
+    done = mypy("mypy", "--strict", "--python-version", "3.9", *sorted(glob.glob(os.path.join(boxtest.SOURCE, "examples", "python", "*.py"))))
     assert done.code == 0, done
 
 
