@@ -479,6 +479,7 @@ def memory(pids):
 
 def test_a_flood_harms_neither_the_box_nor_its_neighbour(home):
     with Box(home, "flood") as box, Box(home, "next") as neighbour:
+        assert box("1") == 1  # it is there
         began = threading.Thread(target=lambda: box("flood(5)"))
         began.start()
         while began.is_alive():
@@ -487,7 +488,6 @@ def test_a_flood_harms_neither_the_box_nor_its_neighbour(home):
         began.join()
         wait_for(lambda: box("get('http://198.51.100.12/')").startswith("198.51.100.12"), "its own connections go on")
         assert memory(net_processes(home, "flood")) < 64 * 1024
-
 
 
 def test_each_direction_ends_by_itself(home):
