@@ -325,7 +325,7 @@ def test_what_a_command_leaves_behind_keeps_the_machine_going(home):
         home.ok("exec", "behind", "--", "sh", "-c",
                 "(n=0; while [ $n -lt 40 ]; do usleep 100000; n=$((n+1)); done; echo done > /tmp/done) >/dev/null 2>&1 </dev/null & echo")
         assert not stands_still(qemu, 2.0)
-        wait_for(lambda: stands_still(qemu), "the machine to be stopped when that has ended", 30)
+        wait_for(lambda: stands_still(qemu, 2.0), "the machine to be stopped when that has ended", 60)
         assert home.ok("exec", "behind", "--", "cat", "/tmp/done").text == "done\n"
 
 
