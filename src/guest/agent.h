@@ -84,6 +84,8 @@ void bx_agent_rest_end(struct bx_agent *a);
 
 /* stop.c */
 void bx_agent_stop(struct bx_agent *a, const uint8_t *payload, size_t len);
+/* Is any process of the box left, whoever has started it? */
+bool bx_agent_box_runs(struct bx_agent *a);
 /* Something has ended that a stop may wait for. */
 void bx_agent_stop_check(struct bx_agent *a);
 

@@ -21,8 +21,7 @@
 
 static bool nothing_runs(struct bx_agent *a)
 {
-    return a->state == BX_AGENT_READY && a->execs.active == 0 && a->conns.count == 0 && a->tunnels.count == 0 &&
-           bx_cgroups_populated(&a->cgroups) == 0;
+    return a->state == BX_AGENT_READY && a->conns.count == 0 && a->tunnels.count == 0 && !bx_agent_box_runs(a);
 }
 
 void bx_agent_rest_end(struct bx_agent *a)

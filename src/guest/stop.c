@@ -52,7 +52,7 @@ static void finish_stop(struct bx_agent *a)
     bx_execs_told(&a->execs, bx_msg_send_ordered(&a->control.link, BX_MSG_STOPPED, 0, &msg, NULL));
 }
 
-static bool box_runs(struct bx_agent *a)
+bool bx_agent_box_runs(struct bx_agent *a)
 {
     return a->execs.active > 0 || bx_cgroups_populated(&a->cgroups) != 0;
 }
@@ -60,7 +60,7 @@ static bool box_runs(struct bx_agent *a)
 /* What writes for rest.c holds the root too. */
 static bool nothing_runs(struct bx_agent *a)
 {
-    return !box_runs(a) && !a->rest_child;
+    return !bx_agent_box_runs(a) && !a->rest_child;
 }
 
 void bx_agent_stop_check(struct bx_agent *a)
@@ -121,7 +121,7 @@ static int begin_stop(struct bx_agent *a, const boxlite_Stop *msg, struct bx_err
     a->execs.box = NULL; /* no new commands */
     a->execs.ended = on_exec_ended;
     a->execs.ud = a;
-    if (msg->grace_ms == 0 && box_runs(a)) {
+    if (msg->grace_ms == 0 && bx_agent_box_runs(a)) {
         kill_rest(a);
     } else {
         bx_execs_terminate(&a->execs, (int)msg->signo);

@@ -7,7 +7,6 @@
  *   boxlite-net --jailed-again    the same, after one that has died
  */
 #include <stdio.h>
-#include <string.h>
 
 #include "base/log.h"
 #include "base/str.h"
@@ -40,8 +39,10 @@ int main(int argc, char **argv)
     bx_log_setup(2, "boxlite-net", BX_LOG_INFO);
     if (argc == 1)
         return outer_run();
-    if (argc == 2 && (bx_streq(argv[1], "--jailed") || bx_streq(argv[1], "--jailed-again")))
-        return run_jailed(argv[1][strlen("--jailed")] != '\0');
+    if (argc == 2 && bx_streq(argv[1], "--jailed"))
+        return run_jailed(false);
+    if (argc == 2 && bx_streq(argv[1], "--jailed-again"))
+        return run_jailed(true);
     fputs("boxlite-net is started by boxlite-shim\n", stderr);
     return 2;
 }

@@ -17,8 +17,6 @@ static void judge(struct flow *f)
     bool by_name = f->name[0] && bx_policy_name(p, f->name, f->port).allowed;
     bool by_addr = !own && !f->lookup && bx_policy_addr(p, f->dialled ? f->dialled : f->addr, f->port).allowed;
 
-    if (f->kind != FLOW_OUT)
-        return;
     if (!by_name && !by_addr) {
         flow_refuse(f, "the rules were changed");
     } else if (f->peeking && (!by_name || p->n_rules == 0)) { /* it need not ask for a name any more */
@@ -35,7 +33,8 @@ static void judge_all(struct net *n)
     for (size_t i = 0; i < NET_BUCKETS; i++)
         for (struct flow *f = n->flows[i]; f; f = next) {
             next = f->chain;
-            judge(f);
+            if (f->kind == FLOW_OUT)
+                judge(f);
         }
 }
 
@@ -60,15 +59,15 @@ int rules_change(struct net *n, const uint8_t *payload, size_t len, struct bx_er
     boxlite_NetWake wake = boxlite_NetWake_init_zero;
     struct bx_err why = BX_ERR_INIT;
     struct bx_msg_net_policy msg;
-    int r = bx_msg_decode_net_policy(payload, len, &arena, &msg, err);
+    int r = bx_msg_decode_net_policy(payload, len, &arena, &msg, err), served;
 
     if (r < 0)
         return r;
     r = replace(n, &msg.allow, &why);
     if (r == 0)
         judge_all(n);
-    if (r == 0 && !n->serves && net_serve(n, &ready, err) < 0)
-        return -1;
+    if (r == 0 && !n->serves && (served = net_serve(n, &ready, err)) < 0)
+        return served;
     (void)bx_msg_send(&n->shim_link, BX_MSG_NET_WAKE, 0, &wake, NULL); /* for the guest to hear what was closed, or the greeting */
     net_touch(n);
     if (msg.pb.request == 0)

@@ -257,6 +257,15 @@ static void ask_or_connect(struct bx_op *op, struct bx_box *b)
         answer(op, b, false);
 }
 
+void bx_live_finish(struct bx_op *op, const struct bx_err *err)
+{
+    struct CBoxHandle *h = op->handle;
+
+    op->handle = NULL;
+    bx_op_answer(op, err);
+    bx_handle_free_locked(h);
+}
+
 bool bx_live_begin(struct bx_op *op, CBoxHandle *box, struct bx_err *err)
 {
     op->handle = bx_handle_new(box->box, err);

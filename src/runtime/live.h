@@ -39,6 +39,8 @@ void bx_metrics_answer(struct bx_op *op, struct bx_box *b, bool live);
 void bx_metrics_sample(struct bx_box *b);
 /* Begins a call about a box. False with err: it was given up. */
 bool bx_live_begin(struct bx_op *op, CBoxHandle *box, struct bx_err *err);
+/* Answers one that bx_live_begin has begun, and lets go of its handle. err NULL: it is done. */
+void bx_live_finish(struct bx_op *op, const struct bx_err *err);
 /* Posts a call that is answered by the box. */
 BoxliteErrorCode bx_live_post(CBoxHandle *box, enum bx_op_kind kind, union bx_op_cb cb, void *user_data,
                               CBoxliteError *out_error);

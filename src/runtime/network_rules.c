@@ -69,16 +69,6 @@ static int write_row(struct bx_box *b, char *const *rules, bool idle, struct bx_
     return r;
 }
 
-/* why NULL: it is done. */
-static void finish(struct bx_op *op, const struct bx_err *why)
-{
-    struct CBoxHandle *h = op->handle;
-
-    op->handle = NULL;
-    bx_op_answer(op, why);
-    bx_handle_free_locked(h);
-}
-
 static int write_idle(struct bx_op *op, struct bx_box *b, struct bx_err *err)
 {
     bx_cleanup_close int fd = -1;
@@ -103,7 +93,7 @@ void bx_rules_not_up(struct bx_op *op, struct bx_box *b)
 {
     struct bx_err err = BX_ERR_INIT;
 
-    finish(op, write_idle(op, b, &err) < 0 ? &err : NULL);
+    bx_live_finish(op, write_idle(op, b, &err) < 0 ? &err : NULL);
 }
 
 /* ---- the box ---- */
@@ -117,7 +107,7 @@ static void on_told(void *ud, const struct bx_err *why)
         bx_prefix(&err, "the box follows the new rules, but will have the old ones at its next start");
         why = &err;
     }
-    finish(op, why);
+    bx_live_finish(op, why);
 }
 
 static int send_rules(struct bx_op *op, struct bx_conn *c, struct bx_err *err)
@@ -144,7 +134,7 @@ void bx_rules_ask(struct bx_op *op, struct bx_box *b)
 
     if (send_rules(op, b->conn, &err) < 0) {
         bx_conn_forget(b->conn, op);
-        finish(op, &err);
+        bx_live_finish(op, &err);
     }
     bx_conn_flush(b->conn);
 }

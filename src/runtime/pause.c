@@ -9,18 +9,9 @@ static const char *name_of(const struct bx_box *b)
     return b->name ? b->name : b->id;
 }
 
-static void answer(struct bx_op *op, const struct bx_err *err)
-{
-    struct CBoxHandle *h = op->handle;
-
-    op->handle = NULL;
-    bx_op_answer(op, err);
-    bx_handle_free_locked(h);
-}
-
 static void on_answer(void *ud, const struct bx_err *err)
 {
-    answer(ud, err);
+    bx_live_finish(ud, err);
 }
 
 void bx_pause_not_up(struct bx_op *op, struct bx_box *b)
@@ -31,7 +22,7 @@ void bx_pause_not_up(struct bx_op *op, struct bx_box *b)
         bx_fail(&err, BX_ENOTFOUND, 0, "%s", b->id);
     else
         bx_fail(&err, BX_ESTATE, 0, "box %s does not run", name_of(b));
-    answer(op, &err);
+    bx_live_finish(op, &err);
 }
 
 void bx_pause_ask(struct bx_op *op, struct bx_box *b)
@@ -48,13 +39,13 @@ void bx_pause_ask(struct bx_op *op, struct bx_box *b)
     if (!b->conn->has_pause) { /* it would take the message for the end of the link */
         bx_fail(&err, BX_EUNSUPPORTED, 0, "box %s was started by an older version of BoxLite, which cannot pause it: restart it first",
                 name_of(b));
-        answer(op, &err);
+        bx_live_finish(op, &err);
         return;
     }
     request = bx_conn_request(b->conn, on_answer, op);
     if (request == 0) {
         bx_fail(&err, BX_ERESOURCE, 0, "%s box %s: out of memory", pause ? "pause" : "resume", name_of(b));
-        answer(op, &err);
+        bx_live_finish(op, &err);
         return;
     }
     if (pause)

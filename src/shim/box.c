@@ -110,9 +110,10 @@ static int guest_hello(struct box *b, const uint8_t *p, size_t len, struct bx_er
         return bx_fail(err, BX_ERPC, 0,
                        "the agent speaks version %u of the box protocol, this shim version %d",
                        hello.pb.version, BX_WIRE_VERSION);
-    for (const char *f = bx_strs_first(&hello.features); f; f = bx_strs_next(&hello.features, f))
-        b->guest_has_figures = b->guest_has_figures || bx_streq(f, "figures"),
+    for (const char *f = bx_strs_first(&hello.features); f; f = bx_strs_next(&hello.features, f)) {
+        b->guest_has_figures = b->guest_has_figures || bx_streq(f, "figures");
         b->guest_has_idle = b->guest_has_idle || bx_streq(f, "idle");
+    }
     b->guest_hello = true;
     b->t_hello = bx_now();
     return 0;

@@ -71,6 +71,7 @@ static int on_message(struct bx_link *l, uint16_t type, uint32_t stream, const u
 {
     struct box *b = l->ud;
     struct bx_err why = BX_ERR_INIT;
+    int r;
 
     box_touch(b);
     if (stream != 0)
@@ -89,10 +90,10 @@ static int on_message(struct bx_link *l, uint16_t type, uint32_t stream, const u
     case BX_MSG_ERROR:
         return on_answer(b, type, p, len, err);
     case BX_MSG_NET_REPORT:
-        if (bx_msg_decode(type, p, len, &b->net_report, err) < 0)
-            return -1;
-        figures_counted(b);
-        return 0;
+        r = bx_msg_decode(type, p, len, &b->net_report, err);
+        if (r == 0)
+            figures_counted(b);
+        return r;
     default:
         return 0; /* of a later version */
     }
@@ -185,9 +186,8 @@ int net_start(struct box *b, struct bx_err *err)
     if (r < 0)
         return bx_fail(err, BX_EINTERNAL, -r, "the link of boxlite-net");
     bx_conn_want_read(&b->net_conn, true);
-    if (net_rules_init(b, err) < 0)
-        return -1;
-    return spawn(b, guest, theirs, err);
+    r = net_rules_init(b, err);
+    return r < 0 ? r : spawn(b, guest, theirs, err);
 }
 
 static void on_late(struct bx_source *s, void *ud)

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import unittest.mock
 
 import pyworld
 from pyworld import boxtest
@@ -46,13 +47,8 @@ def test_a_stub_that_lies_is_found():
         shutil.copytree(os.path.join(pyworld.PACKAGE, "boxlite"), d + "/boxlite", symlinks=True)
         with open(d + "/boxlite/boxlite.pyi", "a", encoding="utf-8") as f:
             f.write("def no_such_function() -> int: ...\n")
-        saved, pyworld.PACKAGE = pyworld.PACKAGE, d
-        os.environ["LD_LIBRARY_PATH"] = boxtest.BUILD
-        try:
+        with unittest.mock.patch.object(pyworld, "PACKAGE", d), unittest.mock.patch.dict(os.environ, LD_LIBRARY_PATH=boxtest.BUILD):
             done = mypy("stubtest", "boxlite.boxlite")
-        finally:
-            pyworld.PACKAGE = saved
-            del os.environ["LD_LIBRARY_PATH"]
     assert done.code != 0 and "no_such_function is not present at runtime" in done.text, done
 
 

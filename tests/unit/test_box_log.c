@@ -20,33 +20,7 @@
 #include "base/path.h"
 #include "host/box_log.h"
 #include "host/numbered.h"
-
-struct dir {
-    char path[64];
-    int fd;
-};
-
-static int setup(void **state)
-{
-    struct dir *d = calloc(1, sizeof(*d));
-
-    snprintf(d->path, sizeof(d->path), "/tmp/bx-log-XXXXXX");
-    assert_non_null(mkdtemp(d->path));
-    d->fd = open(d->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    assert_true(d->fd >= 0);
-    *state = d;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct dir *d = *state;
-
-    bx_close(d->fd);
-    bx_rm_rf(AT_FDCWD, d->path);
-    free(d);
-    return 0;
-}
+#include "temp_dir.h"
 
 static void open_log(struct dir *d, struct bx_box_log *l)
 {

@@ -8,29 +8,26 @@ import weakref
 from typing import Any, Deque, Dict, Optional
 
 from . import boxlite as native
-from ._pump import Op, Pump
+from ._pump import Inbox, Pump
 from ._records import Event
 
 # Events that wait for a slow reader; those beyond are gone, and events.lost says so.
 WAITING_MAX = 10_000
 
 
-class _Queue:
+class _Queue(Inbox):
     """What came and was not read. The extension holds it, so it must not hold the stream."""
 
     def __init__(self) -> None:
         self.events: Deque[Event] = collections.deque()
         self.lost = False
-        self.reader: Optional[Op] = None
 
     def __call__(self, values: Dict[str, Any]) -> None:
         if len(self.events) >= WAITING_MAX:
             self.lost = True
             return
         self.events.append(Event._of(values))
-        reader, self.reader = self.reader, None
-        if reader is not None:
-            reader()
+        self.tell()
 
     def take(self) -> Optional[Event]:
         if self.events:
@@ -69,21 +66,13 @@ class EventStream:
             event = self._queue.take()
             if event is not None:
                 return event
-            if self._queue.reader is not None:
-                raise RuntimeError("another task reads these events")
-            op = self._queue.reader = self._pump.local_op()
-            try:
-                await op
-            finally:
-                if self._queue.reader is op:
-                    self._queue.reader = None
+            await self._queue.more(self._pump, "these events")
         return None
 
     async def aclose(self) -> None:
         """Nothing more is read."""
         self._end()
-        if self._queue.reader is not None:
-            self._queue.reader()
+        self._queue.tell()
 
 
 def _end(pump: Pump) -> None:

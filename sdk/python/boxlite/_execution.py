@@ -9,7 +9,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, Callable, Deque, Generator, List, Optional, Set, Union
 
 from . import boxlite as native
-from ._pump import Op, Pump
+from ._pump import Inbox, Op, Pump
 from ._records import ExecResult, ExecUsage
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def decode(data: bytes) -> str:
     return data.decode("utf-8", "replace")
 
 
-class Lane:
+class Lane(Inbox):
     """What came of one stream and was not read yet. The extension holds it, so it must not hold the execution. bounded: nobody has taken the
     stream yet; the rest is dropped, for nobody who may never come stops a command."""
 
@@ -41,7 +41,6 @@ class Lane:
         self.size = 0
         self.paused = False
         self.ended = False
-        self.reader: Optional[Op] = None
         self._execution: Callable[[], Optional[Execution]] = weakref.ref(execution)
 
     def __call__(self, data: bytes) -> None:
@@ -54,16 +53,11 @@ class Lane:
         if self.size >= HIGH_WATER and not self.paused:
             self.paused = True
             execution._native.pause(self.number, True)
-        self._tell()
+        self.tell()
 
     def end(self) -> None:
         self.ended = True
-        self._tell()
-
-    def _tell(self) -> None:
-        reader, self.reader = self.reader, None
-        if reader is not None:
-            reader()
+        self.tell()
 
     def take(self) -> bytes:
         data = self.chunks.popleft()
@@ -147,20 +141,10 @@ class ExecStream:
                 self._execution._ended_well()
                 return text or None
             else:
-                await self._more(lane)
+                await lane.more(self._execution._pump, "this stream")
                 continue
             if text:
                 return text
-
-    async def _more(self, lane: Lane) -> None:
-        if lane.reader is not None:
-            raise RuntimeError("another task reads this stream")
-        op = lane.reader = self._execution._pump.local_op()
-        try:
-            await op
-        finally:
-            if lane.reader is op:
-                lane.reader = None
 
     async def aclose(self) -> None:
         """Nothing more is read."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import collections
 import weakref
-from typing import Deque, Optional
+from typing import Deque, Optional, Tuple
 
 from . import boxlite as native
-from ._pump import Op, Pump
+from ._pump import Inbox, Op, Pump
 from ._records import Record
 
 STREAMS = ("console", "stdout", "stderr", "notice")
@@ -24,40 +24,37 @@ class LogPiece(Record):
     text: str
 
 
-class _Queue:
+class _Queue(Inbox):
     """What came and was not read. The extension holds it, so it must not hold the stream."""
 
     def __init__(self) -> None:
-        self.pieces: Deque[LogPiece] = collections.deque()
+        self.pieces: Deque[Tuple[LogPiece, int]] = collections.deque()  # and its bytes
         self.size = 0
         self.ended = False
         self.left_out = 0
-        self.reader: Optional[Op] = None
 
     def __call__(self, stream: int, time_ns: int, data: bytes) -> None:
         if self.size + len(data) > WAITING_MAX:
             self.left_out += len(data)
             return
         self.size += len(data)
-        self.pieces.append(LogPiece(stream=STREAMS[stream] if 0 <= stream < len(STREAMS) else "notice",
-                                    time=time_ns / 1e9 if time_ns else None, text=data.decode("utf-8", "replace")))
+        piece = LogPiece(stream=STREAMS[stream] if 0 <= stream < len(STREAMS) else "notice", time=time_ns / 1e9 if time_ns else None,
+                         text=data.decode("utf-8", "replace"))
+        self.pieces.append((piece, len(data)))
         self.tell()
 
     def end(self) -> None:
         self.ended = True
         self.tell()
 
-    def tell(self) -> None:
-        reader, self.reader = self.reader, None
-        if reader is not None:
-            reader()
+    def drop(self) -> None:
+        self.pieces.clear()
+        self.size = 0
 
     def take(self) -> Optional[LogPiece]:
         if self.pieces:
-            piece = self.pieces.popleft()
-            self.size -= len(piece.text)
-            if not self.pieces:
-                self.size = 0
+            piece, size = self.pieces.popleft()
+            self.size -= size
             return piece
         if self.left_out:
             text, self.left_out = f"{self.left_out} bytes were left out: they came faster than they were read\n", 0
@@ -97,18 +94,11 @@ class LogStream:
                 self._cancel.detach()
                 await self._done  # raises when it failed
                 return None
-            if self._queue.reader is not None:
-                raise RuntimeError("another task reads this log")
-            op = self._queue.reader = self._pump.local_op()
-            try:
-                await op
-            finally:
-                if self._queue.reader is op:
-                    self._queue.reader = None
+            await self._queue.more(self._pump, "this log")
 
     async def aclose(self) -> None:
         """Nothing more is read."""
-        self._queue.pieces.clear()
+        self._queue.drop()
         self._cancel()
 
 

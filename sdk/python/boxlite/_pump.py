@@ -137,6 +137,28 @@ class Op:
         return _Within(self, seconds)
 
 
+class Inbox:
+    """What comes in the drain and is kept until it is read: who waits for more of it, one at a time."""
+
+    reader: Optional[Op] = None
+
+    async def more(self, pump: Pump, what: str) -> None:
+        """Waits until tell is called."""
+        if self.reader is not None:
+            raise RuntimeError(f"another task reads {what}")
+        op = self.reader = pump.local_op()
+        try:
+            await op
+        finally:
+            if self.reader is op:
+                self.reader = None
+
+    def tell(self) -> None:
+        reader, self.reader = self.reader, None
+        if reader is not None:
+            reader()
+
+
 class _Within:
     __slots__ = ("op", "seconds")
 
