@@ -7,6 +7,7 @@ import pickle
 from pyworld import raises
 
 import boxlite
+from boxlite._logs import _Queue
 from boxlite.boxlite import NativeError, SecurityOptions
 
 
@@ -147,3 +148,12 @@ def test_names_are_where_programs_look_for_them():
 def test_without_a_loop_an_await_says_so():
     call = boxlite.Boxlite.default().list_info()
     call.close()  # a coroutine like any other: nothing has happened yet
+
+
+def test_what_waits_of_a_log_is_counted_in_bytes():
+    queue = _Queue()
+    queue(1, 0, "é".encode() * 10)
+    queue(1, 0, b"x")
+    assert queue.take().text == "é" * 10 and queue.size == 1
+    queue.drop()
+    assert queue.size == 0 and queue.take() is None
